@@ -1,0 +1,2 @@
+"""sweep: hyperparameter sweeps on shared GPU servers."""
+

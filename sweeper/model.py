@@ -1,0 +1,190 @@
+"""The plain types that every module speaks in: values, runs, attempts, outcomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# The states of a run. The first three are of runs that have no outcome yet; the others are outcomes.
+QUEUED, WAITING, RUNNING = "queued", "waiting", "running"
+DONE, FAILED, TIMEOUT, OUT_OF_MEMORY, STOPPED, LOST = (
+    "done",
+    "failed",
+    "timeout",
+    "out_of_memory",
+    "stopped",
+    "lost",
+)
+UNFINISHED = (QUEUED, WAITING, RUNNING)
+OUTCOMES = (DONE, FAILED, TIMEOUT, OUT_OF_MEMORY, STOPPED, LOST)
+STATES = UNFINISHED + OUTCOMES
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a parameter: what it is, and how the sweep file spells it.
+
+    ``value`` is what YAML says (number, string, bool, None, list or dict of these); ``text`` is the spelling of a
+    plain number (``1e-5``), so that it reaches the command as it was written, and None for everything else.
+    """
+
+    value: Any
+    text: str | None = None
+
+
+Params = Mapping[str, Value]
+
+
+def canonical(value: Any) -> str:
+    """The one JSON spelling of a parameter's value; two values are the same exactly when this is the same."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRequest:
+    """What a run asks of the GPUs; sizes in bytes. ``count`` None means all of those allowed."""
+
+    count: int | None = 0
+    allowed: tuple[int, ...] | None = None
+    per_gpu: int = 1
+    memory: int = 0
+    busy_above: int = 500_000_000
+    ignore_others: bool = False
+    keep_free: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> GpuRequest:
+        allowed = data.get("allowed")
+        return cls(**{**data, "allowed": None if allowed is None else tuple(allowed)})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``run.json``: what to run. Written by the scheduler when the run's turn comes, read by its supervisor.
+
+    Times are in seconds; ``environment`` is the name of the file of the sweep that holds the environment.
+    """
+
+    sweep: str
+    number: int
+    key: str
+    params: dict[str, Any]
+    texts: dict[str, str]
+    command: str
+    before: str
+    workdir: str
+    environment: str
+    env: dict[str, str]
+    timeout: float | None
+    grace: float
+    gpus: GpuRequest
+    stall: float | None = None
+    format: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "gpus": self.gpus.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Job:
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**{**known, "gpus": GpuRequest.from_json(data["gpus"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """``attempt-N.json``: written when the command is about to start.
+
+    ``pid`` and ``start_ticks`` name the supervisor for certain (field 22 of /proc/PID/stat); ``gpus`` are indices (or
+    UUIDs for MIG); ``log_offset`` is where this attempt's output begins in log.txt, in bytes; ``started`` is unix time;
+    ``git`` is the commit checked out in the working directory, where it is a git work tree.
+    """
+
+    number: int
+    pid: int
+    start_ticks: int
+    host: str
+    boot_id: str
+    gpus: list[str]
+    log_offset: int
+    started: float
+    waited: float = 0.0
+    git: str | None = None
+    format: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Attempt:
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``outcome-N.json``: how attempt N ended. ``outcome`` is one of model.OUTCOMES but never ``lost``.
+
+    ``exit_code`` is the shell's (None if a signal ended it), ``signal`` the number of that signal. ``reason`` is one
+    line for people. Times are unix seconds; ``log_end`` is the size of log.txt at the end, in bytes.
+    """
+
+    outcome: str
+    attempt: int
+    exit_code: int | None
+    signal: int | None
+    reason: str
+    started: float
+    ended: float
+    gpus: list[str]
+    host: str
+    log_offset: int
+    log_end: int
+    format: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is known of one run, for everybody who shows runs: status, the live table, the report.
+
+    ``folder`` is its absolute path (None while nobody has touched it); ``attempts`` counts them; the times are unix
+    seconds of the last attempt; ``wanted`` is False for a run that is gone from the sweep file; ``note`` is what a
+    waiting run waits for, or the reason of its outcome.
+    """
+
+    number: int
+    key: str
+    params: dict[str, Any]
+    texts: dict[str, str] = field(default_factory=dict)
+    state: str = QUEUED
+    folder: str | None = None
+    attempts: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    note: str = ""
+    started: float | None = None
+    ended: float | None = None
+    gpus: list[str] = field(default_factory=list)
+    host: str | None = None
+    wanted: bool = True
+
+    @property
+    def label(self) -> str:
+        """``lr=0.1 hidden=64``: the parameters as one reads them."""
+        return " ".join(f"{name}={self.text(name)}" for name in self.params)
+
+    def text(self, name: str) -> str:
+        value = self.params[name]
+        if name in self.texts:
+            return self.texts[name]
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

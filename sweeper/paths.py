@@ -1,0 +1,151 @@
+"""Every file name: what lies where in the runs folder, and how a run's folder is named."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
+_FOLDER = re.compile(r"^(\d{4,})(?:-.*)?$")
+LABEL_BYTES = 80  # of a run folder's label: names stay far below the 255 bytes that file systems allow
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDir:
+    """``runs/<sweep>/``."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def file(self) -> Path:
+        return self.path / "sweep.yaml"
+
+    @property
+    def db(self) -> Path:
+        return self.path / "queue.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the scheduler."""
+        return self.path / "lock"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Held by whoever changes what is wanted."""
+        return self.path / "launch.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "scheduler.log"
+
+    def environment(self, number: int) -> Path:
+        return self.path / f"environment-{number}.json"
+
+    def run(self, folder: str) -> RunDir:
+        return RunDir(self.path / folder)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """``runs/<sweep>/0007-lr=0.01,batch_size=64/``; its supervisor alone writes it once run.json stands."""
+
+    path: Path
+
+    @property
+    def job(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics that the run itself wrote, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def metrics_cache(self) -> Path:
+        """What was read out of the log so far, and up to which byte."""
+        return self.path / ".metrics.json"
+
+    def attempt(self, number: int) -> Path:
+        return self.path / f"attempt-{number}.json"
+
+    def outcome(self, number: int) -> Path:
+        return self.path / f"outcome-{number}.json"
+
+
+def clean(text: str) -> str:
+    """``text`` as one safe path component or part of one: nothing but letters, digits and ``._=+-``."""
+    return _UNSAFE.sub("_", text).strip("._") or "_"
+
+
+def folder_name(number: int, texts: Mapping[str, str]) -> str:
+    """The name of a run's folder, from its number and its parameters' texts: ``0007-lr=0.01,hidden=64``."""
+    label = ",".join(f"{clean(name)}={clean(text)}" for name, text in texts.items())
+    if len(label) > LABEL_BYTES:
+        label = label[: LABEL_BYTES - 1].rstrip(",=") + "~"
+    return f"{number:04d}-{label}" if label else f"{number:04d}"
+
+
+def folder_number(name: str) -> int | None:
+    """The number of the run whose folder is called ``name``; None for any other file."""
+    match = _FOLDER.match(name)
+    return int(match.group(1)) if match else None
+
+
+def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> None:
+    """Write ``text`` beside ``path`` and rename it there, so that no reader ever sees half of it.
+
+    With ``sync`` the file and its folder are on disk when this returns. Raises OSError, and then leaves nothing.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile would cost each supervisor 8 ms of imports
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def runtime_folder() -> Path:
+    """A folder of this user alone on a local disk, for sockets (their paths hold 108 bytes). Made where missing.
+
+    Raises OSError if the one in the temporary folder belongs to somebody else.
+    """
+    uid = os.getuid()
+    candidates = [Path(f"/run/user/{uid}"), Path("/tmp")]
+    base = next(folder for folder in candidates if os.access(folder, os.W_OK))
+    path = base / "sweep" if base.name == str(uid) else base / f"sweep-{uid}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if status.st_uid != uid or status.st_mode & 0o077 or not path.is_dir() or path.is_symlink():
+        raise OSError(f"{path} is not a folder of yours alone (mode 0700): remove it or have it removed")
+    return path
