@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.command import template
+from sweeper.grid import expand
 from sweeper.spec import KEYS, read_spec
 
 ROOT = Path(__file__).parent.parent
 DIGITS = [sys.executable, "-W", "error", str(ROOT / "examples/train_digits.py")]
 WINE = [sys.executable, "-W", "error", str(ROOT / "examples/train_wine_hydra.py")]
-SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 EPOCH = re.compile(r"epoch (\d+)/(\d+) loss=([\d.]+) val_acc=([\d.]+)")
 
 
@@ -97,12 +98,40 @@ def test_wine_refuses(argument: str, message: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
-def test_every_sweep_file_is_understood(file: Path) -> None:
-    spec = read_spec(file)
-    assert spec.name == file.stem
+@pytest.mark.parametrize(("name", "runs"), [("digits", 12), ("overnight", 200), ("every_key", 17)])
+def test_every_sweep_file_is_understood(name: str, runs: int) -> None:
+    spec = read_spec(ROOT / f"sweeps/{name}.yaml")
+    assert spec.name == name
     assert spec.gpus == 0  # the examples run on any machine
     assert spec.workdir == ROOT
+    points = expand(spec)
+    assert len(points) == runs
+    assert template(spec).check(points) == []
+
+
+def test_no_sweep_file_is_left_out() -> None:
+    assert {file.stem for file in (ROOT / "sweeps").iterdir()} == {"digits", "overnight", "every_key"}
+
+
+@pytest.mark.parametrize("name", ["digits", "every_key"])
+def test_the_commands_of_a_sweep_file_run(name: str, tmp_path: Path) -> None:
+    spec = read_spec(ROOT / f"sweeps/{name}.yaml")
+    points = expand(spec)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for number in (0, len(points) - 1):
+        command = template(spec).render(points[number], run=number + 1, run_dir=str(tmp_path), sweep=name)
+        if name == "digits":
+            command += " --epochs=1"
+        done = subprocess.run(
+            ["bash", "-c", f"{spec.before}\n{command}"],
+            cwd=spec.workdir,
+            env={**environment(tmp_path), **spec.env, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "loss" in done.stdout
 
 
 def test_every_key_is_shown() -> None:
