@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ class SweepDir:
     @property
     def db(self) -> Path:
         return self.path / "queue.db"
+
+    @property
+    def owner(self) -> Path:
+        """Which sweep file and which host the folder belongs to."""
+        return self.path / "owner.json"
 
     @property
     def lock(self) -> Path:
@@ -149,3 +155,9 @@ def runtime_folder() -> Path:
     if status.st_uid != uid or status.st_mode & 0o077 or not path.is_dir() or path.is_symlink():
         raise OSError(f"{path} is not a folder of yours alone (mode 0700): remove it or have it removed")
     return path
+
+
+def import_path() -> str:
+    """Where an isolated interpreter (-I -S) of ours finds this package and what it stands on, separated by colons."""
+    own = str(Path(__file__).resolve().parent.parent)  # an editable install may have it on no path at all
+    return os.pathsep.join(dict.fromkeys([own, *(path for path in sys.path if path and os.path.isdir(path))]))

@@ -1,0 +1,159 @@
+"""Run folders read: which attempts there were, how they ended, whether one is alive. The truth about what happened.
+
+The highest attempt decides. Alive means that the run's lock is held; without lock and outcome an attempt is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import lock_descriptor
+
+from sweeper import model, paths
+from sweeper.model import Attempt, Job, Outcome
+
+_NUMBERED = re.compile(r"^(attempt|outcome)-(\d+)\.json$")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the folder of a run says: its last attempt and that one's outcome, and how many were lost in a row."""
+
+    attempts: int = 0
+    attempt: Attempt | None = None
+    outcome: Outcome | None = None
+    losses: int = 0
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is none, or only half a one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def read_job(run: paths.RunDir) -> Job | None:
+    data = read_json(run.job)
+    try:
+        return None if data is None else Job.from_json(data)
+    except (TypeError, KeyError, AttributeError):
+        return None
+
+
+def read_attempt(run: paths.RunDir, number: int) -> Attempt | None:
+    data = read_json(run.attempt(number))
+    try:
+        return None if data is None else Attempt.from_json(data)
+    except TypeError:
+        return None
+
+
+def read_outcome(run: paths.RunDir, number: int) -> Outcome | None:
+    data = read_json(run.outcome(number))
+    try:
+        outcome = None if data is None else Outcome.from_json(data)
+    except TypeError:
+        return None
+    return outcome if outcome is not None and outcome.outcome in model.OUTCOMES else None
+
+
+def history(run: paths.RunDir) -> History:
+    """What happened in a run's folder, whether or not something of it is alive. Raises OSError if it is unreadable."""
+    attempts: set[int] = set()
+    outcomes: set[int] = set()
+    try:
+        names = os.listdir(run.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return History()
+    for name in names:
+        match = _NUMBERED.match(name)
+        if match:
+            (attempts if match.group(1) == "attempt" else outcomes).add(int(match.group(2)))
+    numbers = sorted(attempts | outcomes, reverse=True)
+    if not numbers:
+        return History()
+    losses = 0
+    for number in numbers:
+        if number in outcomes and read_outcome(run, number) is not None:
+            break
+        losses += 1
+    last = numbers[0]
+    return History(last, read_attempt(run, last), read_outcome(run, last), losses)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether somebody holds this lock file. Looks without keeping it, by a descriptor that wakes and hinders nobody.
+
+    Raises OSError where locks do not work there.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        return not lock_descriptor(descriptor, blocking=False)
+    finally:
+        os.close(descriptor)
+
+
+def open_lock(lock: Path) -> int:
+    """Open a lock file for holding; it is taken by ``lock_descriptor`` and given back by closing. Raises OSError."""
+    return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def run_folders(sweep: paths.SweepDir) -> Iterator[tuple[int, paths.RunDir]]:
+    """The numbers and folders of all runs that somebody has touched, in no order."""
+    try:
+        entries = os.scandir(sweep.path)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            number = paths.folder_number(entry.name)
+            if number is not None and entry.is_dir(follow_symlinks=False):
+                yield number, paths.RunDir(Path(entry.path))
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit checked out in the work tree that ``folder`` is in, by reading its files; None where there is none."""
+    for parent in (folder, *folder.parents):
+        git = parent / ".git"
+        try:
+            if git.is_file():  # a worktree or a submodule: "gitdir: PATH"
+                git = (parent / git.read_text(encoding="utf-8").split(":", 1)[1].strip()).resolve()
+            head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        except (OSError, IndexError, UnicodeDecodeError):
+            continue
+        return _resolve(git, head)
+    return None
+
+
+def _resolve(git: Path, head: str) -> str | None:
+    if not head.startswith("ref: "):
+        return head
+    name = head[5:]
+    try:
+        common = git / (git / "commondir").read_text(encoding="utf-8").strip()
+    except OSError:
+        common = git
+    for root in (git, common):
+        try:
+            return (root / name).read_text(encoding="utf-8").strip()
+        except OSError:
+            continue
+    try:
+        packed = (common / "packed-refs").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return next((line.split()[0] for line in packed.splitlines() if line.endswith(" " + name)), None)

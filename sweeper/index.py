@@ -1,0 +1,99 @@
+"""The per-user index: which sweeps there are, wherever they lie, and which was used last."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from sweeper import folders, paths
+from sweeper.errors import InputError
+
+LIMIT = 1000  # sweeps remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sweep folder and when it was last used, in unix seconds."""
+
+    path: Path
+    used: float
+
+
+def _file() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state) / "sweep" / "index.json"
+
+
+def entries() -> list[Entry]:
+    """The sweeps of this user that still stand, the one used last first."""
+    data = folders.read_json(_file()) or {}
+    found = [
+        Entry(Path(path), float(used))
+        for path, used in data.items()
+        if isinstance(used, (int, float)) and os.path.isabs(path) and os.path.isdir(path)
+    ]
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def remember(sweep: paths.SweepDir) -> None:
+    """Note that this sweep was used now. An index that cannot be written costs only the convenience."""
+    file = _file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        known = {str(entry.path): entry.used for entry in entries()[: LIMIT - 1]}
+        known[str(sweep.path)] = time.time()
+        paths.replace(file, json.dumps(known, indent=0))
+    except OSError:
+        return
+
+
+def runs_dir(given: str | None, spec_says: Path | None = None) -> Path:
+    """The runs folder: what was typed, else SWEEP_RUNS_DIR, else the file's ``runs_dir``, else ``runs`` here."""
+    chosen = given or os.environ.get("SWEEP_RUNS_DIR") or spec_says or "runs"
+    return Path(os.path.abspath(os.path.expanduser(str(chosen))))
+
+
+def is_sweep(path: Path) -> bool:
+    return (path / "sweep.yaml").is_file() or (path / "queue.db").is_file() or (path / "owner.json").is_file()
+
+
+def find(name: str | None, given: str | None = None) -> paths.SweepDir:
+    """The sweep called so: in the runs folder here, else anywhere; without a name the one used last.
+
+    A path to a sweep's folder, or its sweep file's name, is understood too. Raises InputError, naming what there is.
+    """
+    here = runs_dir(given)
+    known = entries()
+    if name is None:
+        local = [entry for entry in known if given is not None and entry.path.parent == here]
+        for entry in local or ([] if given is not None else known):
+            if is_sweep(entry.path):
+                return paths.SweepDir(entry.path)
+        raise InputError("no sweep was started yet" + (f" in {here}" if given else "") + ": sweep FILE starts one")
+    if os.sep in name and is_sweep(Path(name)):
+        return paths.SweepDir(Path(os.path.abspath(name)))
+    if os.sep not in name and name not in ("", ".", "..") and is_sweep(here / name):
+        return paths.SweepDir(here / name)
+    matching = [entry for entry in known if entry.path.name == name and is_sweep(entry.path)]
+    if matching and given is None:
+        return paths.SweepDir(matching[0].path)
+    names = list(dict.fromkeys(entry.path.name for entry in known))
+    close = get_close_matches(name, names, 1)
+    hint = f"; did you mean {close[0]}?" if close else (f"; there are: {', '.join(names[:10])}" if names else "")
+    raise InputError(f"there is no sweep called {name!r} in {here} or in your index{hint}")
+
+
+def check_host(sweep: paths.SweepDir) -> None:
+    """Refuse on another host than the sweep's: its processes, locks and queue are there. Raises InputError."""
+    owner = folders.read_json(sweep.owner)
+    host = socket.gethostname()
+    if owner is not None and owner.get("host") not in (None, host):
+        raise InputError(
+            f"{sweep.name} runs on host {owner['host']}, and this is {host}: give the command there.\n"
+            f"    If that machine is gone for good, remove {sweep.owner} and launch the file again here"
+        )

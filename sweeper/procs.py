@@ -1,0 +1,209 @@
+"""Processes by /proc and pidfd: who they are for certain, what descends from whom, and how to end them all.
+
+A pid alone is never trusted: it is paired with the start time that the kernel keeps for it (field 22 of
+/proc/PID/stat), or signalled through a pidfd that was opened before the check.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def boot_id() -> str:
+    """The identity of this boot of the machine."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When ``pid`` was started, in clock ticks since boot; None where there is no such process (or a zombie)."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX":
+        return None
+    return int(fields[19])
+
+
+def alive(pid: int, ticks: int) -> bool:
+    """Whether ``pid`` is still the process that was started at ``ticks``."""
+    return start_ticks(pid) == ticks
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def pidfd(pid: int, ticks: int) -> int | None:
+    """A pidfd of that very process, or None where it is gone. The caller closes it."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if alive(pid, ticks):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def pids() -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield int(name)
+
+
+def descendants(root: int) -> list[int]:
+    """All living descendants of ``root``, itself left out, parents before their children."""
+    children: dict[int, list[int]] = {}
+    for pid in pids():
+        fields = _stat(pid)
+        if fields is not None and fields[0] not in "ZX":
+            children.setdefault(int(fields[1]), []).append(pid)
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def signal_all(targets: Iterable[int], number: int) -> None:
+    """Send a signal to each of ``targets`` that still exists and may be signalled."""
+    for pid in targets:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def kill_descendants(root: int) -> bool:
+    """SIGKILL everything below ``root``, a subreaper; True when nothing was left to kill.
+
+    They are stopped first, so that a program which forks without end cannot outrun the killing.
+    """
+    found = descendants(root)
+    signal_all(found, signal.SIGSTOP)
+    signal_all(found, signal.SIGKILL)
+    return not found
+
+
+def _mentions(pid: int, variable: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return variable in file.read().split(b"\0")
+    except OSError:  # gone, or somebody else's
+        return False
+
+
+def _has_open(pid: int, identity: tuple[int, int]) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:  # gone, or somebody else's
+        return False
+    for name in names:
+        try:
+            status = os.stat(f"{folder}/{name}")
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) == identity and _writable(pid, name):
+            return True
+    return False
+
+
+def _writable(pid: int, descriptor: str) -> bool:
+    """Runs hold their lock by a descriptor open for writing; whoever only looks whether it is held reads."""
+    try:
+        with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("flags:"):
+                    return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    except OSError:
+        return False
+    return False
+
+
+def of_run(run_dir: str, lock: str) -> list[int]:
+    """The living processes of this user that belong to the run in ``run_dir``: whose environment names it as
+    SWEEP_RUN_DIR, or that have its lock file open. This process itself is left out."""
+    variable = b"SWEEP_RUN_DIR=" + os.fsencode(run_dir)
+    try:
+        status = os.stat(lock)
+        identity = (status.st_dev, status.st_ino)
+    except OSError:
+        identity = (-1, -1)
+    uid = os.getuid()
+    found = []
+    for pid in pids():
+        try:
+            if pid == os.getpid() or os.stat(f"/proc/{pid}").st_uid not in (uid, 0):
+                continue
+        except OSError:
+            continue
+        if start_ticks(pid) is not None and (_mentions(pid, variable) or _has_open(pid, identity)):
+            found.append(pid)
+    return found
+
+
+def end_run(run_dir: str, lock: str, *, patience: float = 5.0) -> list[int]:
+    """End everything that is left of a lost run; give the pids of what would not die within ``patience`` seconds."""
+    return end_all(lambda: of_run(run_dir, lock), patience=patience)
+
+
+def end_all(find: Callable[[], list[int]], *, patience: float) -> list[int]:
+    """SIGKILL what ``find`` finds until it finds nothing more; give what is left after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = find()
+        if not found:
+            return []
+        opened = [(pid, descriptor) for pid in found if (descriptor := _open_pidfd(pid)) is not None]
+        still = set(find())  # a pid may have been reused between the two looks; it is killed only if it still fits
+        for pid, descriptor in opened:
+            if pid in still:
+                _send(descriptor, signal.SIGKILL)
+        for _, descriptor in opened:
+            _wait_end(descriptor, min(deadline, time.monotonic() + 1.0))
+            os.close(descriptor)
+        if time.monotonic() > deadline:
+            return find()
+
+
+def _send(descriptor: int, number: int) -> None:
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _wait_end(descriptor: int, deadline: float) -> None:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    poller.poll(max(0.0, deadline - time.monotonic()) * 1000)

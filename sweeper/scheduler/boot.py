@@ -1,0 +1,47 @@
+"""Start of a scheduler in a window of its own, isolated from the tmux server's environment: boot.py FOLDERS ..."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeper.paths import SweepDir
+
+
+def main() -> None:
+    """``boot.py FOLDERS window|watch SWEEP_DIR``: what runs in the session's first window."""
+    sys.path[:0] = sys.argv[1].split(os.pathsep)
+    from sweeper import errors, paths
+
+    sweep = paths.SweepDir(Path(sys.argv[3]))
+    if sys.argv[2] == "watch":
+        from sweeper import watch
+
+        watch.in_window(sweep)
+        return
+    from sweeper.scheduler.serve import serve, summary
+
+    try:
+        counts = serve(sweep, table=True)
+    except errors.SweepError as error:
+        print(f"sweep: {error}", flush=True)
+        _note(sweep, str(error))
+        sys.exit(1)
+    except BaseException:
+        _note(sweep, traceback.format_exc())
+        raise
+    print(f"\r\n{sweep.name}: {summary(counts)}\r\nsweep report {sweep.name} shows what came out", flush=True)
+
+
+def _note(sweep: SweepDir, text: str) -> None:
+    """For whoever looks why the window is gone."""
+    with open(sweep.log, "a", encoding="utf-8", errors="replace") as file:
+        file.write(text.rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()

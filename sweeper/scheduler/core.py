@@ -1,0 +1,609 @@
+"""The scheduler's loop: supervisors come, are given runs, end; wishes change; nothing is asked twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from sweeper import errors, folders, model, paths, procs
+from sweeper.channel import Channel, Message
+from sweeper.model import Outcome
+from sweeper.scheduler.engines import Engine, Opened
+from sweeper.scheduler.line import Line
+from sweeper.scheduler.word import Word
+from sweeper.store import Store, reconcile
+from sweeper.store.db import PAUSE, RUN, STOP
+from sweeper.store.rebuild import LOST_LIMIT
+
+OPENING = 30.0  # seconds within which a standby must have reported
+AGAIN = 5.0  # seconds until something that did not work is tried again
+STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
+HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
+
+
+class Stage(Enum):
+    """How far a supervisor is."""
+
+    OPENING = "opening"
+    IDLE = "idle"
+    PREPARING = "preparing"
+    READY = "ready"
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+@dataclass(eq=False)
+class Worker:
+    """A supervisor of ours, from the opening of its window to the end of its channel."""
+
+    opened: Opened
+    since: float
+    stage: Stage = Stage.OPENING
+    number: int = 0
+    started: bool = False
+    recorded: bool = False
+
+    @property
+    def channel(self) -> Channel | None:
+        return self.opened.channel
+
+
+@dataclass(eq=False)
+class Adopted:
+    """A run that an earlier scheduler started and that still lives; ``pidfd`` is its supervisor's, if that lives."""
+
+    number: int
+    pidfd: int | None
+    check_at: float
+
+
+class Scheduler:
+    """Runs one sweep until nothing is left to do. The caller holds the sweep's lock in ``lock``."""
+
+    def __init__(self, sweep: paths.SweepDir, store: Store, engine: Engine, server: socket.socket, word: Word) -> None:
+        self.sweep = sweep
+        self.store = store
+        self.engine = engine
+        self.server = server
+        self.word = word
+        self.line = Line(store, sweep)
+        self.selector = selectors.DefaultSelector()
+        self.workers: list[Worker] = []
+        self.visitors: list[Channel] = []
+        self.adopted: list[Adopted] = []
+        self.deaths = 0
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.hung_up = False
+        self.hold_until = 0.0
+        self.leaving = False
+        self._signals: list[int] = []
+
+    # -- start, loop, end --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Raises InputError where the queue cannot be read (never launched, or its file no longer parses)."""
+        self._catch_signals()
+        self.selector.register(self.server, selectors.EVENT_READ, self._accept)
+        self._reconcile()
+        self.line.load(self._busy())
+        self._stop_asked()
+        self._fill()
+        while not self.leaving and not self._finished():
+            self._sleep()
+            self._handle_signals()
+            self._do_later()
+            self._fill()
+        self.engine.finish()
+
+    def _sleep(self) -> None:
+        now = time.monotonic()
+        until = [moment for moment, _ in self.later]
+        until += [worker.since + OPENING for worker in self.workers if worker.stage is Stage.OPENING]
+        until += [adopted.check_at for adopted in self.adopted if adopted.pidfd is None]
+        if self.hold_until > now:
+            until.append(self.hold_until)
+        timeout = None if not until else max(0.0, min(until) - now) + 0.001
+        for key, _ in self.selector.select(timeout):
+            key.data()
+
+    def _catch_signals(self) -> None:
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+        def drain() -> None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(reader, 4096)
+
+        self.selector.register(reader, selectors.EVENT_READ, drain)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda caught, _frame: self._signals.append(caught))
+
+    def _handle_signals(self) -> None:
+        seen, self._signals = self._signals, []
+        for number in seen:
+            if number == signal.SIGHUP:
+                self.hang_up()
+            elif number == signal.SIGINT:
+                self.stop("Ctrl-C")
+            else:
+                self.word.log(f"ended by {signal.Signals(number).name}; runs go on without a scheduler")
+                self.leaving = True
+
+    def hang_up(self) -> None:
+        """The session, its server or the chain's terminal is gone: the sweep stops, and stays stopped."""
+        if not self.hung_up:
+            self.hung_up = True
+            self.stop("its tmux session was closed" if self.line.wish.session else "its terminal was closed")
+
+    def stop(self, why: str) -> None:
+        """Stop the whole sweep, as ``sweep stop`` does."""
+        self.word.log(f"stopped: {why}")
+        with self.store:
+            wish = self.store.wish() or self.line.wish
+            self.store.set_wish(replace(wish, want=STOP, why=why))
+        self._load()
+
+    def _finished(self) -> bool:
+        if self.workers_active() or self.adopted or any(worker.stage is Stage.ENDED for worker in self.workers):
+            return False
+        if self.line.wish.want == RUN and not self.line.empty:
+            return False
+        if self.line.wish.want == PAUSE:
+            return False
+        return self._leave_the_field()
+
+    def _leave_the_field(self) -> bool:
+        """Nothing is left to do: make sure of it while nobody can launch, and keep that lock until the process ends."""
+        launch = folders.open_lock(self.sweep.launch_lock)
+        if not lock_descriptor(launch, blocking=False):  # somebody is launching: he will wake us
+            os.close(launch)
+            self._at(0.05, lambda: None)
+            return False
+        self._load()
+        if self.line.wish.want == RUN and not self.line.empty:
+            os.close(launch)
+            return False
+        for worker in list(self.workers):
+            self._dismiss(worker)
+        return True
+
+    # -- what is wanted ----------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Take up the wish and the queue as they are now."""
+        try:
+            self.line.load(self._busy())
+        except (errors.SweepError, OSError) as error:
+            self.word.log(f"the queue cannot be read: {error}")
+            return
+        wanted = set(self.store.wanted()) if not isinstance(self.store.wanted(), range) else self.store.wanted()
+        for worker in list(self.workers):
+            if worker.stage in (Stage.PREPARING, Stage.READY) and (
+                self.line.wish.want != RUN or worker.number not in wanted
+            ):
+                self._take_back(worker)
+        self._stop_asked()
+        if self.line.wish.want == STOP:
+            self._stop_all(self.line.wish.why or "the sweep was stopped")
+
+    def _stop_all(self, why: str) -> None:
+        for worker in self.workers:
+            if worker.stage is Stage.ACTIVE and worker.channel is not None:
+                worker.channel.send("stop", why=why)
+        for adopted in self.adopted:
+            self._end_adopted(adopted)
+
+    def _stop_asked(self) -> None:
+        """Carry out the stops of single runs."""
+        asked = self.store.stops()
+        if not asked:
+            return
+        hands = {worker.number: worker for worker in self.workers if worker.number}
+        for number in asked:
+            worker = hands.get(number)
+            if worker is not None and worker.stage is Stage.ACTIVE:
+                if worker.channel is not None:
+                    worker.channel.send("stop", why="stopped by its user")
+                continue
+            adopted = next((one for one in self.adopted if one.number == number), None)
+            if adopted is not None:
+                self._end_adopted(adopted)
+                continue
+            if worker is not None and worker.stage in (Stage.PREPARING, Stage.READY):
+                self._take_back(worker, back=False)
+            record = self.store.record(number)
+            if record is not None and record.state == model.QUEUED:
+                self.line.drop([number])
+                self.store.set_state(number, model.STOPPED, "stopped before it began")
+
+    def _end_adopted(self, adopted: Adopted) -> None:
+        if adopted.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(adopted.pidfd, signal.SIGTERM)
+
+    # -- slots -------------------------------------------------------------------------------------------------
+
+    def _busy(self) -> list[int]:
+        return [worker.number for worker in self.workers if worker.number] + [one.number for one in self.adopted]
+
+    def workers_active(self) -> int:
+        return sum(worker.stage is Stage.ACTIVE for worker in self.workers)
+
+    def _capacity(self) -> int:
+        if self.line.wish.want != RUN or time.monotonic() < self.hold_until:
+            return 0
+        capacity = self.line.wish.parallel or 1
+        return min(capacity, self.word.allowance(self.line.spec, capacity))
+
+    def _fill(self) -> None:
+        """Let ready runs go into free slots, then see that others stand ready."""
+        if self.leaving:
+            return
+        free = self._capacity() - self.workers_active() - len(self.adopted)
+        for worker in self.workers:
+            if free <= 0:
+                break
+            if worker.stage is Stage.READY and worker.channel is not None:
+                attempts, _, _ = self.store.tries(worker.number)
+                worker.stage = Stage.ACTIVE
+                worker.channel.send("go", known=attempts)
+                free -= 1
+        self._prefetch(free)
+        for worker in list(self.workers):
+            if worker.stage is Stage.OPENING and time.monotonic() > worker.since + OPENING:
+                self.word.log("a window opened, but no supervisor reported from it")
+                self._lost_standby(worker)
+        for adopted in list(self.adopted):
+            if adopted.pidfd is None and time.monotonic() >= adopted.check_at:
+                self._settle_adopted(adopted)
+
+    def _prefetch(self, free: int) -> None:
+        for worker in self.workers:
+            if worker.stage is Stage.IDLE and not self._prepare(worker):
+                break
+        if self.line.wish.want != RUN or self._capacity() == 0:
+            return
+        standing = sum(
+            worker.stage in (Stage.OPENING, Stage.IDLE, Stage.PREPARING, Stage.READY) for worker in self.workers
+        )
+        waiting = sum(worker.stage in (Stage.OPENING, Stage.IDLE) for worker in self.workers)
+        while standing < max(0, free) + self.engine.ahead and self.line.at_least(waiting + 1):
+            try:
+                self._open()
+            except (errors.SweepError, OSError) as error:
+                self.word.log(f"no window could be opened: {error}")
+                self._count_death()
+                self.hold_until = time.monotonic() + HANGUP_PAUSE
+                return
+            standing += 1
+            waiting += 1
+
+    def _open(self) -> None:
+        worker = Worker(self.engine.open(), time.monotonic())
+        self.workers.append(worker)
+        if worker.channel is not None:
+            self._listen_to(worker)
+
+    def _prepare(self, worker: Worker) -> bool:
+        """Give an idle supervisor the next run to prepare; False when there is none (now)."""
+        if self.line.wish.want != RUN:
+            self._dismiss(worker)
+            return True
+        number = self.line.next()
+        if number is None:
+            self._dismiss(worker)
+            return True
+        try:
+            run = self.line.make(number)
+        except (OSError, KeyError) as error:
+            self.word.log(f"run {number} cannot be prepared: {error}; tried again in {AGAIN:g} s")
+            self.line.put_back(number)
+            self.hold_until = time.monotonic() + AGAIN
+            return False
+        worker.number, worker.stage, worker.started = number, Stage.PREPARING, False
+        assert worker.channel is not None
+        worker.channel.send("prepare", folder=str(run.path))
+        return True
+
+    def _take_back(self, worker: Worker, *, back: bool = True) -> None:
+        """A run was prepared and is not wanted (now)."""
+        number, worker.number = worker.number, 0
+        if back:
+            self.line.put_back(number)
+        self._dismiss(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        if worker.channel is not None:
+            worker.channel.send("bye")
+        self._forget(worker)
+
+    def _forget(self, worker: Worker) -> None:
+        if worker.channel is not None:
+            with contextlib.suppress(KeyError, ValueError):
+                self.selector.unregister(worker.channel)
+            worker.channel.close()
+            worker.opened.channel = None
+        if worker in self.workers:
+            self.workers.remove(worker)
+        self._at(0.0, lambda: self.engine.gone(worker.opened))
+
+    # -- what supervisors say ----------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self.server.accept()
+        except BlockingIOError:
+            return
+        visitor = Channel(sock)
+        self.visitors.append(visitor)
+        self.selector.register(visitor, selectors.EVENT_READ, lambda: self._receive_visitor(visitor))
+
+    def _receive_visitor(self, visitor: Channel) -> None:
+        """The first packet tells a supervisor in its window from the command line."""
+        try:
+            message = visitor.receive()
+        except (EOFError, ValueError):
+            message = None
+            self._part(visitor)
+            visitor.close()
+        if message is None:
+            return
+        if message["kind"] == "wake":
+            self._load()
+            visitor.send("ok")
+        elif message["kind"] == "hello":
+            worker = next(
+                (
+                    one
+                    for one in self.workers
+                    if one.opened.pane is not None and one.channel is None and one.opened.pane.pane == message["pane"]
+                ),
+                None,
+            )
+            self._part(visitor)
+            if worker is None:
+                visitor.send("bye")
+                visitor.close()
+                return
+            worker.opened.channel = visitor
+            self._listen_to(worker)
+            self._hear(worker, message)
+
+    def _part(self, visitor: Channel) -> None:
+        self.visitors.remove(visitor)
+        self.selector.unregister(visitor)
+
+    def _listen_to(self, worker: Worker) -> None:
+        assert worker.channel is not None
+        self.selector.register(worker.channel, selectors.EVENT_READ, lambda: self._receive(worker))
+
+    def _receive(self, worker: Worker) -> None:
+        while worker.channel is not None:
+            try:
+                message = worker.channel.receive()
+            except EOFError:
+                self._hung_up(worker)
+                return
+            if message is None:
+                return
+            self._hear(worker, message)
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "hello":
+            worker.stage = Stage.IDLE
+            self._prepare(worker)
+        elif kind == "prepared":
+            worker.stage = Stage.READY
+        elif kind == "started":
+            self.deaths = 0
+            worker.started = True
+            self._at(0.0, lambda: self._enter_start(worker, message))
+        elif kind in ("waiting", "trouble"):
+            state = model.WAITING if kind == "waiting" else model.RUNNING
+            self.store.set_state(worker.number, state, str(message["text"]))
+        elif kind == "ended":
+            worker.stage = Stage.ENDED
+            self._fill()
+        elif kind == "recorded":
+            worker.recorded = True
+            self._enter_outcome(worker.number, Outcome.from_json(message["outcome"]))
+            self._bid_farewell(worker, str(message["outcome"]["outcome"]))
+        elif kind == "interrupt":
+            self.stop("Ctrl-C, twice")
+        else:
+            self._hear_trouble(worker, kind, message)
+
+    def _hear_trouble(self, worker: Worker, kind: str, message: Message) -> None:
+        number = worker.number
+        if kind == "stalled":
+            self.word.stalled(self.line.spec, number, float(message["seconds"]))
+        elif kind == "unprepared":
+            self.word.log(f"run {number} cannot be prepared: {message['why']}")
+            worker.number = 0
+            self.line.put_back(number)
+            self._count_death()
+            self.hold_until = time.monotonic() + HANGUP_PAUSE
+        elif kind == "withdrawn":
+            worker.number = 0
+            self.store.set_state(number, str(message["outcome"]), str(message["why"]))
+        elif kind == "unrecorded":
+            worker.recorded = True
+            self.word.log(f"run {number}: {message['why']}; it ended as {message['outcome']['outcome']}")
+            self.store.set_state(number, model.FAILED, str(message["why"]))
+        elif kind == "refused":
+            self._refused(worker, str(message["cause"]), str(message["why"]))
+
+    def _refused(self, worker: Worker, cause: str, why: str) -> None:
+        number, worker.number = worker.number, 0
+        if cause == "held":
+            self.word.log(f"run {number} is still alive; waiting for it")
+            self._adopt(number)
+        elif cause == "error":
+            self.word.log(f"run {number}: {why}")
+            self.line.put_back(number)
+            self._count_death()
+            self.hold_until = time.monotonic() + HANGUP_PAUSE
+        else:  # its folder knows of an attempt that the queue had not heard of
+            self._settle(number)
+
+    def _enter_start(self, worker: Worker, message: Message) -> None:
+        self.store.set_started(
+            worker.number, int(message["attempt"]), float(message["at"]), list(message["gpus"]), socket.gethostname()
+        )
+        self.engine.begun(worker.opened, self.line.title(worker.number))
+
+    def _bid_farewell(self, worker: Worker, outcome: str) -> None:
+        """The window of a run that did not end well stays; only then may its process leave."""
+
+        def look_after() -> None:
+            self.engine.ended(worker.opened, outcome == model.DONE)
+            self._dismiss(worker)
+
+        self._at(0.0, look_after)
+
+    def _hung_up(self, worker: Worker) -> None:
+        """A supervisor's channel is at its end, however that came."""
+        number, stage = worker.number, worker.stage
+        self._forget(worker)
+        if worker.recorded or number == 0:
+            if stage in (Stage.OPENING, Stage.IDLE) and not worker.recorded:
+                self._count_death()
+            return
+        if stage in (Stage.PREPARING, Stage.READY):
+            self.line.put_back(number)
+            self._count_death()
+            return
+        if not worker.started:
+            self._count_death()
+        self._settle(number)
+
+    def _lost_standby(self, worker: Worker) -> None:
+        self._forget(worker)
+        self._count_death()
+
+    def _count_death(self) -> None:
+        self.deaths += 1
+        if self.deaths == 1:
+            # Perhaps the whole session is being closed: SIGHUP will tell in a moment.
+            self.hold_until = max(self.hold_until, time.monotonic() + 0.1)
+        if self.deaths >= STANDBY_DEATHS and not self.hung_up:
+            self.stop(f"{self.deaths} supervisors died before they could start a run; see {self.sweep.log}")
+
+    # -- outcomes ----------------------------------------------------------------------------------------------
+
+    def _enter_outcome(self, number: int, outcome: Outcome) -> None:
+        """Enter what stands in the folder, and queue the run again where it has retries left."""
+        spec = self.line.spec
+        with self.store:
+            self.store.set_outcome(number, outcome)
+            _, failures, ooms = self.store.tries(number)
+            again = self.line.wish.want != STOP and (
+                (outcome.outcome == model.OUT_OF_MEMORY and ooms <= spec.retries_oom)
+                or (
+                    outcome.outcome in (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY)
+                    and failures + max(0, ooms - spec.retries_oom) <= spec.retries
+                )
+            )
+            if again:
+                self.store.requeue(number)
+        if again:
+            self.line.put_back(number)
+            self.word.log(f"run {number}: {outcome.outcome}, {outcome.reason}; tried again")
+            return
+        if outcome.reason == "its window was closed" and self.hold_until < time.monotonic():
+            self.hold_until = time.monotonic() + HANGUP_PAUSE  # or the whole session was: SIGHUP will tell
+        reason = self.word.ended(spec, number, outcome)
+        if reason and self.line.wish.want == RUN:
+            self.stop(reason)
+
+    def _settle(self, number: int) -> None:
+        """A run whose supervisor is gone: what its folder says counts; else it is lost, and ended for certain."""
+        record = self.store.record(number)
+        if record is None or record.folder is None:
+            return
+        run = paths.RunDir(Path(record.folder))
+        left = procs.end_run(str(run.path), str(run.lock), patience=2.0)
+        if left or folders.is_held(run.lock):
+            self.store.set_state(number, model.RUNNING, f"lost, but {_pids(left)} will not end")
+            self.adopted.append(Adopted(number, None, time.monotonic() + AGAIN))
+            return
+        past = folders.history(run)
+        known = record.attempts - (1 if record.state == model.RUNNING else 0)
+        if past.outcome is not None and past.attempts > known:
+            self._enter_outcome(number, past.outcome)
+            return
+        if past.attempts <= known and record.state != model.LOST:
+            self.store.requeue(number)  # it had not begun
+            self.line.put_back(number)
+            return
+        state = self.store.set_lost(number, past.attempts, LOST_LIMIT)
+        self.word.log(f"run {number}: attempt {past.attempts} was lost")
+        if state == model.QUEUED:
+            self.line.put_back(number)
+
+    # -- runs of an earlier scheduler --------------------------------------------------------------------------
+
+    def _reconcile(self) -> None:
+        with self.store:
+            alive = reconcile(self.store, self.sweep)
+        for record in alive:
+            self._adopt(record.number)
+        for record in self.store.records([model.LOST], gone=False):
+            self._settle_lost(record.number)
+
+    def _settle_lost(self, number: int) -> None:
+        record = self.store.record(number)
+        assert record is not None
+        run = paths.RunDir(Path(record.folder or ""))
+        procs.end_run(str(run.path), str(run.lock), patience=2.0)
+        self.store.set_lost(number, folders.history(run).attempts, LOST_LIMIT)
+
+    def _adopt(self, number: int) -> None:
+        record = self.store.record(number)
+        if record is None or record.folder is None:
+            return
+        attempt = folders.history(paths.RunDir(Path(record.folder))).attempt
+        pidfd = None if attempt is None else procs.pidfd(attempt.pid, attempt.start_ticks)
+        adopted = Adopted(number, pidfd, time.monotonic() + 0.2)
+        self.adopted.append(adopted)
+        if attempt is not None and pidfd is not None and record.state != model.RUNNING:
+            self.store.set_started(number, attempt.number, attempt.started, attempt.gpus, attempt.host)
+        if pidfd is not None:
+            self.selector.register(pidfd, selectors.EVENT_READ, lambda: self._settle_adopted(adopted))
+
+    def _settle_adopted(self, adopted: Adopted) -> None:
+        """An adopted run's supervisor is gone (or never was seen): enter what became of the run."""
+        self.adopted.remove(adopted)
+        if adopted.pidfd is not None:
+            self.selector.unregister(adopted.pidfd)
+            os.close(adopted.pidfd)
+        self._settle(adopted.number)
+
+    # -- later -------------------------------------------------------------------------------------------------
+
+    def _at(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something after what is urgent, or after so many seconds."""
+        self.later.append((time.monotonic() + seconds, action))
+
+    def _do_later(self) -> None:
+        now = time.monotonic()
+        due = [action for moment, action in self.later if moment <= now]
+        self.later = [(moment, action) for moment, action in self.later if moment > now]
+        for action in due:
+            action()
+
+
+def _pids(left: list[int]) -> str:
+    return "process " + ", ".join(map(str, left)) if left else "a process of another user"

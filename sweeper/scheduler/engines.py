@@ -1,0 +1,135 @@
+"""The two ways to have a supervisor stand by: a tmux window of its own, or a fork in the chain's terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sweeper import paths
+from sweeper.channel import Channel
+from sweeper.supervisor import boot
+
+if TYPE_CHECKING:
+    from sweeper.lease import Lease
+    from sweeper.tmux import Pane
+
+KEPT = 5  # windows of failed runs that stay open
+
+
+@dataclass(slots=True)
+class Opened:
+    """A supervisor on its way: its channel where it is connected from the start, else the pane that it will name."""
+
+    channel: Channel | None = None
+    pane: Pane | None = None
+    pid: int | None = None
+
+
+class Engine(Protocol):
+    """What the scheduler needs of a way to run."""
+
+    ahead: int
+
+    def open(self) -> Opened: ...
+    def begun(self, opened: Opened, title: str) -> None: ...
+    def ended(self, opened: Opened, well: bool) -> None: ...
+    def gone(self, opened: Opened) -> None: ...
+    def finish(self) -> None: ...
+
+
+class Windows:
+    """One tmux window a run: closed when the run ends well; of the others the last few stay, with their output."""
+
+    ahead = 2
+
+    def __init__(self, session: str, socket: Path) -> None:
+        from sweeper import tmux
+
+        self._tmux = tmux
+        self.session = session
+        self._argv: Sequence[str] = (sys.executable, "-I", "-S", boot.__file__, str(socket), paths.import_path())
+        self._kept: list[Pane] = []
+
+    def open(self) -> Opened:
+        """Raises SweepError where the session is gone."""
+        return Opened(pane=self._tmux.new_window(self.session, "standby", self._argv))
+
+    def begun(self, opened: Opened, title: str) -> None:
+        assert opened.pane is not None
+        self._tmux.rename(opened.pane, title)
+
+    def ended(self, opened: Opened, well: bool) -> None:
+        assert opened.pane is not None
+        if well:
+            return
+        self._tmux.keep(opened.pane)
+        self._kept.append(opened.pane)
+        while len(self._kept) > KEPT:
+            self._tmux.close(self._kept.pop(0))
+
+    def gone(self, opened: Opened) -> None:
+        """Close a window whose supervisor has left (the user's settings may keep dead windows)."""
+        assert opened.pane is not None
+        if opened.pane not in self._kept:
+            self._tmux.close(opened.pane)
+
+    def finish(self) -> None:
+        return
+
+
+class Chain:
+    """Forked supervisors that follow each other in the scheduler's own terminal."""
+
+    ahead = 1
+
+    def __init__(self, forked: Callable[[Channel, Lease | None], None]) -> None:
+        self._forked = forked
+        self.held: Lease | None = None
+
+    def open(self) -> Opened:
+        """Fork; the child never returns from here. Raises OSError."""
+        ours, theirs = Channel.pair()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                _close_all_but(theirs, self.held)
+                os.setpgid(0, 0)
+                self._forked(theirs, self.held)
+                status = 0
+            finally:
+                os._exit(status)
+        theirs.close()
+        return Opened(channel=ours, pid=pid)
+
+    def begun(self, opened: Opened, title: str) -> None:
+        return
+
+    def ended(self, opened: Opened, well: bool) -> None:
+        return
+
+    def gone(self, opened: Opened) -> None:
+        assert opened.pid is not None
+        try:
+            os.waitpid(opened.pid, 0)
+        except ChildProcessError:
+            return
+
+    def finish(self) -> None:
+        if self.held is not None:
+            self.held.close()
+
+
+def _close_all_but(channel: Channel, held: Lease | None) -> None:
+    """The forked supervisor must not hold the sweep's lock, nor any other descriptor of the scheduler."""
+    keep = {0, 1, 2, channel.fileno(), *(held.fds if held is not None else ())}
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue

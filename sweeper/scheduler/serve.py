@@ -1,0 +1,86 @@
+"""A scheduler from its lock to its last line: in the first window of a tmux session, or here in this terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from filelock import lock_descriptor
+
+from sweeper import channel, errors, folders, model, paths
+from sweeper.scheduler import boot
+from sweeper.scheduler.core import Scheduler
+from sweeper.scheduler.engines import Chain, Engine, Windows
+from sweeper.scheduler.word import Word
+from sweeper.store import open_store
+from sweeper.store.db import RUN
+from sweeper.supervisor.relay import Window
+from sweeper.supervisor.standby import Supervisor
+
+
+def take(sweep: paths.SweepDir) -> int | None:
+    """The descriptor of the sweep's lock, or None where another scheduler has it. Raises OSError."""
+    lock = folders.open_lock(sweep.lock)
+    os.set_inheritable(lock, False)
+    if lock_descriptor(lock, blocking=False):
+        return lock
+    os.close(lock)
+    return None
+
+
+def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
+    """Run the sweep until nothing is left to do, and give the counts of its runs by state.
+
+    ``table`` says that this window also shows the live table. Raises SweepError, OSError.
+    """
+    lock = take(sweep)
+    if lock is None:
+        raise errors.SweepError(f"{sweep.name} has a scheduler already")
+    server = channel.listen(channel.address(sweep.path))
+    store = open_store(sweep)
+    word = Word(sweep, store)
+    wish = store.wish()
+    if wish is None:
+        raise errors.SweepError(f"{sweep.path} was never launched")
+    word.log(f"scheduler {os.getpid()} begins")
+    shown: subprocess.Popen[bytes] | None = None
+    window = None
+    engine: Engine
+    if wish.parallel is None:
+        window = Window()
+        engine = Chain(lambda ours, held: Supervisor(ours, window, chain=True, held=held).run())
+        window.raw()
+    else:
+        engine = Windows(wish.session, channel.address(sweep.path))
+        if table:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            shown = _show(sweep)
+    scheduler = Scheduler(sweep, store, engine, server, word)
+    try:
+        scheduler.run()
+    finally:
+        if window is not None:
+            window.restore()
+        if shown is not None:
+            shown.terminate()
+            shown.wait()
+    counts = store.counts()
+    word.log("scheduler ends: " + (summary(counts) or "no runs"))
+    wish = store.wish() or wish
+    if not scheduler.leaving:
+        word.finished(scheduler.line.spec, wish.why if wish.want != RUN else "")
+    channel.address(sweep.path).unlink(missing_ok=True)
+    return counts
+
+
+def summary(counts: dict[str, int]) -> str:
+    """``7 done, 1 failed, 4 queued``."""
+    return ", ".join(f"{counts[state]} {state.replace('_', ' ')}" for state in model.STATES if counts.get(state))
+
+
+def _show(sweep: paths.SweepDir) -> subprocess.Popen[bytes]:
+    """The live table, by a process of its own: what it costs delays no run."""
+    argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "watch", str(sweep.path)]
+    return subprocess.Popen(argv)

@@ -1,0 +1,12 @@
+"""The durable queue: what is wanted, and the state of every run that somebody has touched.
+
+Points that nobody has touched have no row: they are known by the sweep files that were launched (the generations) and
+by arithmetic. The run folders are the truth about what happened; this database indexes them and is rebuilt from them
+where it is lost or damaged. Numbers are given once, in file order, and never reused.
+"""
+
+from sweeper.store.db import Generation, Store, Wish
+from sweeper.store.enqueue import Change, enqueue
+from sweeper.store.rebuild import open_store, reconcile
+
+__all__ = ["Change", "Generation", "Store", "Wish", "enqueue", "open_store", "reconcile"]

@@ -1,0 +1,354 @@
+"""The tables, and every statement that reads or writes them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweeper import model
+from sweeper.model import Outcome, RunRecord
+
+RUN, PAUSE, STOP = "run", "pause", "stop"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generation (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, source TEXT NOT NULL,
+    first INTEGER NOT NULL, count INTEGER NOT NULL, picked BLOB
+);
+CREATE TABLE IF NOT EXISTS wanted (id INTEGER PRIMARY KEY CHECK (id = 1), first INTEGER, count INTEGER, numbers BLOB);
+CREATE TABLE IF NOT EXISTS runs (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, params TEXT NOT NULL, texts TEXT NOT NULL, folder TEXT,
+    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
+    ooms INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0, exit_code INTEGER, signal INTEGER,
+    note TEXT NOT NULL DEFAULT '', started REAL, ended REAL, gpus TEXT NOT NULL DEFAULT '[]', host TEXT,
+    wanted INTEGER NOT NULL DEFAULT 1, stop INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS by_state ON runs (wanted, state);
+"""
+_COLUMNS = (
+    "number, key, params, texts, folder, state, attempts, exit_code, signal, note, started, ended, gpus, host, wanted"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user wants of the whole sweep. ``parallel`` None means one serial chain; ``want`` is run, pause or stop.
+
+    ``options`` are those of the command line that replace keys of the file (gpus, gpus_allowed, hold); ``environment``
+    is the number of the environment file; ``file`` is the user's sweep file, ``why`` the reason of a stop.
+    """
+
+    file: str
+    environment: int = 1
+    parallel: int | None = None
+    want: str = RUN
+    why: str = ""
+    session: str = ""
+    here: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The points that one launch added: ``picked`` are their places in that file's expansion (None: all of them)."""
+
+    id: int
+    identity: str
+    source: str
+    first: int
+    count: int
+    picked: array[int] | None
+
+    def index(self, number: int) -> int:
+        """The place in the file's expansion of the run with this number."""
+        offset = number - self.first
+        return offset if self.picked is None else self.picked[offset]
+
+
+def pack(numbers: array[int] | None) -> bytes | None:
+    return None if numbers is None else zlib.compress(numbers.tobytes(), 1)
+
+
+def unpack(blob: bytes | None) -> array[int] | None:
+    return None if blob is None else array("I", zlib.decompress(blob))
+
+
+class Store:
+    """An open queue. Every method is one transaction unless it runs inside ``with store:``. Raises sqlite3.Error."""
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        mode = "ro" if readonly else "rwc"
+        uri = f"file:{_uri(path)}?mode={mode}"
+        self.connection = sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None)
+        self.connection.execute("PRAGMA busy_timeout = 10000")
+        if not readonly:
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+            self.connection.execute("PRAGMA cache_size = -2000")
+            self.connection.executescript(_SCHEMA)
+
+    def __enter__(self) -> Store:
+        self.connection.execute("BEGIN IMMEDIATE")
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+
+    def close(self) -> None:
+        self.connection.close()
+
+    # -- what is wanted of the sweep ---------------------------------------------------------------------------
+
+    def wish(self) -> Wish | None:
+        row = self.connection.execute("SELECT value FROM meta WHERE key = 'wish'").fetchone()
+        if row is None:
+            return None
+        data = json.loads(row[0])
+        return Wish(**{name: data[name] for name in Wish.__dataclass_fields__ if name in data})
+
+    def set_wish(self, wish: Wish) -> None:
+        self._set("wish", json.dumps(asdict(wish)))
+
+    def flag(self, key: str) -> str | None:
+        """A remembered word, like the reason why the scheduler stopped by itself."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_flag(self, key: str, value: str) -> None:
+        self._set(key, value)
+
+    def _set(self, key: str, value: str) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def generations(self) -> list[Generation]:
+        rows = self.connection.execute("SELECT id, identity, source, first, count, picked FROM generation ORDER BY id")
+        return [Generation(row[0], row[1], row[2], row[3], row[4], unpack(row[5])) for row in rows]
+
+    def add_generation(self, identity: str, source: str, first: int, count: int, picked: array[int] | None) -> None:
+        self.connection.execute(
+            "INSERT INTO generation (identity, source, first, count, picked) VALUES (?, ?, ?, ?, ?)",
+            (identity, source, first, count, pack(picked)),
+        )
+
+    def set_wanted(self, first: int, count: int, numbers: array[int] | None) -> None:
+        """The numbers of the wanted runs in file order: these, or ``count`` of them from ``first`` on."""
+        self.connection.execute("INSERT OR REPLACE INTO wanted VALUES (1, ?, ?, ?)", (first, count, pack(numbers)))
+
+    def wanted(self) -> array[int] | range:
+        row = self.connection.execute("SELECT first, count, numbers FROM wanted").fetchone()
+        if row is None:
+            return range(0)
+        numbers = unpack(row[2])
+        return range(row[0], row[0] + row[1]) if numbers is None else numbers
+
+    def total(self) -> int:
+        row = self.connection.execute("SELECT count FROM wanted").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def next_number(self) -> int:
+        """The lowest number that was never given."""
+        given = self.connection.execute("SELECT MAX(first + count) FROM generation").fetchone()[0] or 1
+        touched = self.connection.execute("SELECT MAX(number) + 1 FROM runs").fetchone()[0] or 1
+        return int(max(given, touched))
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """How many wanted runs are in each state; states without runs are left out."""
+        rows = self.connection.execute("SELECT state, COUNT(*) FROM runs WHERE wanted GROUP BY state")
+        counts = {str(state): int(count) for state, count in rows}
+        untouched = self.total() - sum(counts.values())
+        if untouched > 0:
+            counts[model.QUEUED] = counts.get(model.QUEUED, 0) + untouched
+        return counts
+
+    def records(self, states: Iterable[str] | None = None, *, gone: bool = True) -> list[RunRecord]:
+        """The touched runs by number; ``gone`` says whether those count that are no longer in the file."""
+        statement = f"SELECT {_COLUMNS} FROM runs"
+        conditions, values = [], list(states) if states is not None else []
+        if states is not None:
+            conditions.append(f"state IN ({', '.join('?' * len(values))})")
+        if not gone:
+            conditions.append("wanted")
+        if conditions:
+            statement += " WHERE " + " AND ".join(conditions)
+        return [self._record(row) for row in self.connection.execute(statement + " ORDER BY number", values)]
+
+    def record(self, number: int) -> RunRecord | None:
+        row = self.connection.execute(f"SELECT {_COLUMNS} FROM runs WHERE number = ?", (number,)).fetchone()
+        return None if row is None else self._record(row)
+
+    def _record(self, row: tuple[Any, ...]) -> RunRecord:
+        (
+            number,
+            key,
+            params,
+            texts,
+            folder,
+            state,
+            attempts,
+            code,
+            signal,
+            note,
+            started,
+            ended,
+            gpus,
+            host,
+            wanted,
+        ) = row
+        return RunRecord(
+            number=number,
+            key=key,
+            params=json.loads(params),
+            texts=json.loads(texts),
+            state=state,
+            folder=None if folder is None else str(self.path.parent / folder),
+            attempts=attempts,
+            exit_code=code,
+            signal=signal,
+            note=note,
+            started=started,
+            ended=ended,
+            gpus=json.loads(gpus),
+            host=host,
+            wanted=bool(wanted),
+        )
+
+    def touched(self) -> Iterator[tuple[int, str]]:
+        """(number, state) of every touched run."""
+        yield from self.connection.execute("SELECT number, state FROM runs")
+
+    def touch(self, number: int, key: str, params: Mapping[str, Any], texts: Mapping[str, str], folder: str) -> None:
+        """Give a run a row, because its turn has come."""
+        self.connection.execute(
+            "INSERT OR IGNORE INTO runs (number, key, params, texts, folder, state) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                key,
+                json.dumps(dict(params), ensure_ascii=False),
+                json.dumps(dict(texts), ensure_ascii=False),
+                folder,
+                model.QUEUED,
+            ),
+        )
+
+    def set_state(self, number: int, state: str, note: str = "") -> None:
+        self.connection.execute("UPDATE runs SET state = ?, note = ? WHERE number = ?", (state, note, number))
+
+    def set_note(self, number: int, note: str) -> None:
+        self.connection.execute("UPDATE runs SET note = ? WHERE number = ?", (note, number))
+
+    def set_started(self, number: int, attempt: int, started: float, gpus: list[str], host: str) -> None:
+        self.connection.execute(
+            "UPDATE runs SET state = ?, note = '', attempts = ?, started = ?, ended = NULL, gpus = ?, host = ?, "
+            "exit_code = NULL, signal = NULL WHERE number = ?",
+            (model.RUNNING, attempt, started, json.dumps(gpus), host, number),
+        )
+
+    def set_outcome(self, number: int, outcome: Outcome) -> None:
+        """Enter an outcome that stands in the run's folder."""
+        failed = int(outcome.outcome in (model.FAILED, model.TIMEOUT))
+        self.connection.execute(
+            "UPDATE runs SET state = ?, note = ?, attempts = ?, exit_code = ?, signal = ?, started = ?, ended = ?, "
+            "gpus = ?, host = ?, losses = 0, stop = 0, failures = failures + ?, ooms = ooms + ? WHERE number = ?",
+            (
+                outcome.outcome,
+                outcome.reason,
+                outcome.attempt,
+                outcome.exit_code,
+                outcome.signal,
+                outcome.started,
+                outcome.ended,
+                json.dumps(outcome.gpus),
+                outcome.host,
+                failed,
+                int(outcome.outcome == model.OUT_OF_MEMORY),
+                number,
+            ),
+        )
+
+    def set_lost(self, number: int, attempts: int, limit: int) -> str:
+        """Count a lost attempt: the run is queued again, or has failed after ``limit`` of them. Gives its new state."""
+        self.connection.execute(
+            "UPDATE runs SET losses = losses + 1, attempts = ?, "
+            "state = CASE WHEN losses + 1 >= ? THEN 'failed' ELSE 'queued' END, "
+            "note = CASE WHEN losses + 1 >= ? THEN 'lost ' || (losses + 1) || ' times in a row' ELSE note END "
+            "WHERE number = ?",
+            (attempts, limit, limit, number),
+        )
+        return str(self.connection.execute("SELECT state FROM runs WHERE number = ?", (number,)).fetchone()[0])
+
+    def tries(self, number: int) -> tuple[int, int, int]:
+        """(attempts, failures, out-of-memory ends) of a run; the last two since it was launched or retried."""
+        row = self.connection.execute(
+            "SELECT attempts, failures, ooms FROM runs WHERE number = ?", (number,)
+        ).fetchone()
+        return (0, 0, 0) if row is None else (int(row[0]), int(row[1]), int(row[2]))
+
+    def requeue(self, number: int) -> None:
+        """Queue a run again, by itself (a retry, a lost attempt)."""
+        self.connection.execute("UPDATE runs SET state = ?, stop = 0 WHERE number = ?", (model.QUEUED, number))
+
+    def requeue_all(self, states: Iterable[str], numbers: Iterable[int] | None = None) -> list[int]:
+        """Queue again, with a clean count of tries, the wanted runs in these states (of these numbers). Gives them."""
+        chosen = tuple(states)
+        marks = ", ".join("?" * len(chosen))
+        rows = self.connection.execute(f"SELECT number FROM runs WHERE wanted AND state IN ({marks})", chosen)
+        only = None if numbers is None else set(numbers)
+        found = [int(row[0]) for row in rows if only is None or row[0] in only]
+        self.connection.executemany(
+            "UPDATE runs SET state = 'queued', note = '', failures = 0, ooms = 0, losses = 0, stop = 0 "
+            "WHERE number = ?",
+            ((number,) for number in found),
+        )
+        return found
+
+    def ask_stop(self, numbers: Iterable[int]) -> None:
+        """Ask for these runs to be stopped, or not to be started."""
+        self.connection.executemany("UPDATE runs SET stop = 1 WHERE number = ?", ((number,) for number in numbers))
+
+    def stops(self) -> list[int]:
+        return [int(row[0]) for row in self.connection.execute("SELECT number FROM runs WHERE stop = 1")]
+
+    def set_wanted_rows(self, wanted: Iterable[int]) -> None:
+        """Mark which touched runs are in the file; queued ones that are gone from it stay queued but are not wanted."""
+        self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS keep (number INTEGER PRIMARY KEY)")
+        self.connection.execute("DELETE FROM keep")
+        self.connection.executemany("INSERT INTO keep VALUES (?)", ((number,) for number in wanted))
+        self.connection.execute("UPDATE runs SET wanted = number IN (SELECT number FROM keep)")
+
+    def restore(self, record: RunRecord, failures: int, losses: int) -> None:
+        """Enter a run as its folder tells it."""
+        self.touch(record.number, record.key, record.params, record.texts, Path(record.folder or "").name)
+        self.connection.execute(
+            "UPDATE runs SET state = ?, attempts = ?, exit_code = ?, signal = ?, note = ?, started = ?, ended = ?, "
+            "gpus = ?, host = ?, failures = ?, losses = ? WHERE number = ?",
+            (
+                record.state,
+                record.attempts,
+                record.exit_code,
+                record.signal,
+                record.note,
+                record.started,
+                record.ended,
+                json.dumps(record.gpus),
+                record.host,
+                failures,
+                losses,
+                record.number,
+            ),
+        )
+
+
+def _uri(path: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(str(path))

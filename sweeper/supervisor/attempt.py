@@ -1,0 +1,207 @@
+"""The attempt itself: prepared, begun, ended, recorded; no waiting here, the loop in standby.py does that."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from sweeper import folders, model, oom, paths, procs
+from sweeper.model import Attempt, Job, Outcome
+from sweeper.supervisor import shell
+from sweeper.supervisor.relay import Relay, Window
+
+_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
+TAIL = 65_536  # bytes of the log's end that are searched for what a run died of
+
+
+class Running:
+    """A run in the hands of this supervisor, from ``prepare`` to the closing of its lock.
+
+    ``leased`` are the descriptors of GPU locks that the run inherits; where the run asks for GPUs its shell is forked
+    only when they are known, so that it can inherit them.
+    """
+
+    def __init__(self, folder: Path, window: Window) -> None:
+        self.run = paths.RunDir(folder)
+        self.window = window
+        job = folders.read_job(self.run)
+        if job is None:
+            raise ValueError(f"{self.run.job} is missing or damaged")
+        self.job: Job = job
+        self.lock = folders.open_lock(self.run.lock)
+        self.log = os.open(self.run.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self.environment = self._environment()
+        self.git = folders.git_commit(Path(job.workdir))
+        self.shell: shell.Shell | None = None
+        self.relay: Relay | None = None
+        self.attempt: Attempt | None = None
+        self.status: int | None = None
+        self.began = 0.0
+        self.oom_kills = oom.kernel_kills()
+
+    def _environment(self) -> dict[str, str]:
+        stored = folders.read_json(self.run.path.parent / self.job.environment)
+        if stored is None:
+            raise ValueError(f"{self.run.path.parent / self.job.environment} is missing or damaged")
+        environment: dict[str, str] = dict(stored["variables"])
+        os.umask(int(stored["umask"]))
+        environment.update(self.job.env)
+        environment["TERM"] = os.environ.get("TERM", "dumb")
+        environment.update(
+            SWEEP_NAME=self.job.sweep,
+            SWEEP_RUN=str(self.job.number),
+            SWEEP_RUN_DIR=str(self.run.path),
+            SWEEP_PARAMS=json.dumps(self.job.params, ensure_ascii=False),
+        )
+        for name in ("TMUX", "TMUX_PANE"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        return environment
+
+    def fork(self, leased: list[int]) -> None:
+        """Fork the command's shell, held at its pipe. Raises OSError."""
+        self.shell = shell.fork(self.job, self.environment, self.window.size(), [self.lock, *leased])
+        self.relay = Relay(self.shell.master, self.log, self.window)
+
+    def take(self) -> bool:
+        """Take the run's lock; False where somebody else has it. Raises OSError."""
+        return bool(lock_descriptor(self.lock, blocking=False)) and os.fstat(self.lock).st_nlink > 0
+
+    def begin(self, gpus: list[str], variables: Mapping[str, str], waited: float) -> Attempt:
+        """Write the attempt and let the command go. Raises OSError; then nothing has begun."""
+        assert self.shell is not None
+        number = folders.history(self.run).attempts + 1
+        self.attempt = Attempt(
+            number=number,
+            pid=os.getpid(),
+            start_ticks=procs.start_ticks(os.getpid()) or 0,
+            host=socket.gethostname(),
+            boot_id=procs.boot_id(),
+            gpus=gpus,
+            log_offset=os.fstat(self.log).st_size,
+            started=time.time(),
+            waited=round(waited, 3),
+            git=self.git,
+        )
+        paths.replace(self.run.attempt(number), json.dumps(self.attempt.to_json()))
+        self.shell.release({"SWEEP_ATTEMPT": str(number), **variables})
+        self.began = time.monotonic()
+        return self.attempt
+
+    def reap(self) -> bool:
+        """Collect every child that has ended; True when nothing of the run is left alive."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if self.shell is not None and pid == self.shell.pid:
+                self.status = status
+
+    @property
+    def main_ended(self) -> bool:
+        return self.status is not None
+
+    def outcome(self, told: str | None, why: str) -> Outcome:
+        """How it ended: ``told`` and ``why`` are the outcome and reason of whoever ended it, None if it ended alone."""
+        assert self.attempt is not None
+        code, number = _exit(self.status)
+        outcome, reason = (told, why) if told is not None else self._judge(code, number)
+        return Outcome(
+            outcome=outcome,
+            attempt=self.attempt.number,
+            exit_code=code,
+            signal=number,
+            reason=reason,
+            started=self.attempt.started,
+            ended=time.time(),
+            gpus=self.attempt.gpus,
+            host=self.attempt.host,
+            log_offset=self.attempt.log_offset,
+            log_end=os.fstat(self.log).st_size,
+        )
+
+    def _judge(self, code: int | None, number: int | None) -> tuple[str, str]:
+        if code == 0:
+            return model.DONE, ""
+        tail = self._tail()
+        reason = _describe(code, number)
+        killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
+        if oom.oom_in(tail):
+            return model.OUT_OF_MEMORY, f"{reason}: out of GPU memory"
+        if killed and oom.kernel_kills() > self.oom_kills:
+            return model.OUT_OF_MEMORY, f"{reason}: ended by the kernel for want of memory"
+        last = _last_line(tail)
+        return model.FAILED, f"{reason}: {last}" if last else reason
+
+    def _tail(self) -> bytes:
+        assert self.attempt is not None
+        with open(self.run.log, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(self.attempt.log_offset, size - TAIL))
+            return file.read()
+
+    def record(self, outcome: Outcome) -> None:
+        """Put the log, then the outcome, on disk. Raises OSError (a full disk, say); may be called again."""
+        os.fsync(self.log)
+        paths.replace(self.run.outcome(outcome.attempt), json.dumps(outcome.to_json()), sync=True)
+
+    def close(self) -> None:
+        """Let go of everything, the run's lock last."""
+        descriptors = [self.log, self.lock]
+        if self.shell is not None:
+            descriptors.insert(0, self.shell.master)
+            if self.attempt is None:
+                descriptors.insert(0, self.shell.go)  # a shell that was never let go leaves when its pipe closes
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def _exit(status: int | None) -> tuple[int | None, int | None]:
+    if status is None:
+        return None, None
+    if os.WIFSIGNALED(status):
+        return None, os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), None
+
+
+def _describe(code: int | None, number: int | None) -> str:
+    if number is not None:
+        return f"killed by {_signal_name(number)}"
+    if code is not None and code > 128:  # bash's way of saying it
+        name = _signal_name(code - 128)
+        return f"exit status {code} ({name})" if name.startswith("SIG") else f"exit status {code}"
+    return f"exit status {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_line(tail: bytes) -> str:
+    """The last line that says something, without control characters, at most 200 characters."""
+    text = tail.decode("utf-8", "replace").replace("\r", "\n")
+    for line in reversed(text.split("\n")):
+        plain = "".join(char for char in _without_escapes(line) if char.isprintable()).strip()
+        if plain:
+            return plain[:200]
+    return ""
+
+
+def _without_escapes(line: str) -> str:
+    return _ESCAPE.sub("", line)

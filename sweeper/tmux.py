@@ -1,0 +1,176 @@
+"""tmux: one session a sweep, windows opened and closed by their ids; the only module that knows libtmux.
+
+libtmux's listings raise on one odd character in a title that a training program may set (FACTS), so only its command
+runner is used, and only ids and numbers are read back. Whatever a format could expand (names, folders) is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import libtmux
+from libtmux.exc import LibTmuxException
+
+from sweeper.errors import SweepError
+
+MINIMUM = (3, 0)
+_ODD = re.compile(r"[^\w=.,+@%/-]+")
+INSTALL = (
+    "tmux is not installed. Install it (Debian, Ubuntu: sudo apt install tmux), "
+    "or run the sweep as a chain in this terminal: sweep FILE --serial --here"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """A window with its one pane, by their ids, which tmux never uses again."""
+
+    window: str
+    pane: str
+
+
+def check() -> None:
+    """Raises SweepError, saying how to install it, where there is no tmux or an old one."""
+    if shutil.which("tmux") is None:
+        raise SweepError(INSTALL)
+    words = subprocess.run(["tmux", "-V"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)\.(\d+)", words)
+    if found is not None and (int(found.group(1)), int(found.group(2))) < MINIMUM:
+        raise SweepError(f"{words.strip()} is too old: sweep needs tmux {MINIMUM[0]}.{MINIMUM[1]} or newer")
+
+
+def run(*words: str) -> list[str]:
+    """Run one tmux command (";" as a word of its own separates several) and give its lines. Raises SweepError."""
+    try:
+        result = libtmux.Server().cmd(*words)
+    except LibTmuxException as error:
+        raise SweepError(INSTALL if shutil.which("tmux") is None else f"tmux: {error}") from error
+    if result.returncode != 0:
+        said = " ".join(result.stderr) or f"exit status {result.returncode}"
+        raise SweepError(f"tmux {words[0]}: {said}")
+    return [str(line) for line in result.stdout]
+
+
+def literal(text: str) -> str:
+    """``text`` so that a format shows it as it is."""
+    return text.replace("#", "##")
+
+
+def word(text: str) -> str:
+    """``text`` as one word of a tmux command line: a final semicolon would end the command."""
+    return text[:-1] + "\\;" if text.endswith(";") else text
+
+
+def title(text: str) -> str:
+    """A window's name: short, without anything that tmux, a status line or a listing could stumble over."""
+    return literal(_ODD.sub("_", text.replace(" ", ","))[:60].strip("_,") or "run")
+
+
+def sessions() -> dict[str, str]:
+    """The names of this server's sessions, each with the sweep folder that it was made for ('' for others')."""
+    try:
+        lines = run("list-sessions", "-F", "#{session_name}\t#{@sweep_dir}")
+    except SweepError:
+        return {}
+    found = {}
+    for line in lines:
+        name, _, folder = line.partition("\t")
+        found[name] = folder
+    return found
+
+
+def free_name(wanted: str, folder: str) -> tuple[str, bool]:
+    """The session's name for this sweep folder, and whether such a session stands: one that somebody else has taken
+    gets a suffix."""
+    taken = sessions()
+    wanted = re.sub(r"[^\w-]", "_", wanted)
+    for name, owner in taken.items():
+        if owner == folder:
+            return name, True
+    name, suffix = wanted, 2
+    while name in taken:
+        name, suffix = f"{wanted}-{suffix}", suffix + 1
+    return name, False
+
+
+def new_session(name: str, folder: str, argv: Sequence[str], environment: Mapping[str, str]) -> Pane:
+    """A detached session whose first window runs ``argv``, whatever the user's tmux.conf says. Raises SweepError."""
+    variables = [part for key, value in environment.items() for part in ("-e", word(f"{key}={value}"))]
+    target = f"={name}:"
+    lines = run(
+        "new-session", "-d", "-s", literal(name), "-n", "sweep", "-x", "200", "-y", "50", *variables,
+        "-P", "-F", "#{window_id} #{pane_id}", *map(word, argv),
+        ";", "set-option", "-t", target, "destroy-unattached", "off",
+        ";", "set-option", "-t", target, "@sweep_dir", word(folder),
+        ";", "set-option", "-w", "-t", target, "remain-on-exit", "off",
+    )  # fmt: skip
+    return _pane(lines)
+
+
+def new_window(session: str, name: str, argv: Sequence[str], *, front: bool = False) -> Pane:
+    """A window at the end of a session, behind the others unless ``front``. Raises SweepError."""
+    place = [] if front else ["-d"]
+    lines = run(
+        "new-window", *place, "-t", f"={session}:", "-n", name, "-P", "-F", "#{window_id} #{pane_id}", *map(word, argv)
+    )
+    return _pane(lines)
+
+
+def _pane(lines: Sequence[str]) -> Pane:
+    window, pane = lines[0].split()
+    return Pane(window, pane)
+
+
+def rename(pane: Pane, text: str) -> None:
+    _quietly("rename-window", "-t", pane.window, title(text))
+
+
+def keep(pane: Pane) -> None:
+    """Let the window stay, with what it shows, when its process has ended."""
+    _quietly("set-option", "-w", "-t", pane.window, "remain-on-exit", "on")
+
+
+def close(pane: Pane) -> None:
+    _quietly("kill-window", "-t", pane.window)
+
+
+def _quietly(*words: str) -> None:
+    """Run a command on a window that may be gone by now, which is no fault."""
+    try:
+        run(*words)
+    except SweepError:
+        return
+
+
+def panes(session: str) -> dict[str, bool]:
+    """The pane ids of a session, each with whether its process has ended; empty where the session is gone."""
+    try:
+        lines = run("list-panes", "-s", "-t", f"={session}:", "-F", "#{pane_id} #{pane_dead}")
+    except SweepError:
+        return {}
+    return {line.split()[0]: line.split()[1] == "1" for line in lines if line}
+
+
+def window_of(pane: str) -> Pane | None:
+    """The window that a pane is in; None where it is gone."""
+    try:
+        lines = run("display-message", "-p", "-t", pane, "#{window_id} #{pane_id}")
+    except SweepError:
+        return None
+    return _pane(lines) if lines and lines[0].strip() else None
+
+
+def attach(session: str, pane: str | None) -> None:
+    """Become tmux, attached to the session (and its window with that pane). Returns never. Raises SweepError."""
+    if pane is not None:
+        _quietly("select-window", "-t", pane)
+    verb = "switch-client" if os.environ.get("TMUX") else "attach-session"
+    try:
+        os.execvp("tmux", ["tmux", verb, "-t", f"={session}"])
+    except OSError as error:
+        raise SweepError(INSTALL) from error
