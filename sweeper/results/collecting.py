@@ -1,0 +1,248 @@
+"""A sweep's runs put in order: which metric counts, who is best, what repeats what, and which code ran."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+from sweeper import metrics, model
+from sweeper.errors import InputError
+from sweeper.results import distributions
+from sweeper.results.data import Run, SweepData
+from sweeper.results.effects import Effect, effects, noise_share
+from sweeper.results.failures import Failure, group_failures
+from sweeper.results.hours import Hours, count_hours
+from sweeper.results.numbers import mean_and_std
+from sweeper.results.reading import read_runs
+
+WITHIN_NOISE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The metric that counts. ``chosen`` says by whom: "asked", "file", "likeliest"."""
+
+    name: str
+    direction: str
+    chosen: str
+
+    @property
+    def option(self) -> str:
+        return f"--{'maximize' if self.direction == 'max' else 'minimize'} {self.name}"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The runs of one setting; they differ in the repeated parameters alone. ``values`` are those that count."""
+
+    runs: tuple[Run, ...]
+    values: tuple[float, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def mean(self) -> float:
+        return mean_and_std(self.values)[0]
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation; NaN for fewer than two values."""
+        return mean_and_std(self.values)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """How far the best configuration is ahead of the next, and how likely chance alone would put it so far ahead.
+
+    ``noise`` is the standard error of that difference, from the variance within all configurations pooled (Fisher's
+    least significant difference). It is lenient: the best of many is ahead by luck more often than one of two.
+    """
+
+    ahead: float
+    noise: float
+    chance: float
+
+    @property
+    def within_noise(self) -> bool:
+        return self.chance > WITHIN_NOISE
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report says of one sweep, computed as it is asked for."""
+
+    sweep: SweepData
+    runs: tuple[Run, ...]
+    target: Target | None
+    last: bool = False
+
+    def value(self, run: Run) -> float:
+        """The value of the metric that counts, best over the curve or last; NaN where the run has none."""
+        if self.target is None or self.target.name not in run.metrics:
+            return math.nan
+        stat = run.metrics[self.target.name]
+        value = stat.last if self.last else stat.best(self.target.direction)
+        return value if math.isfinite(value) else math.nan
+
+    @cached_property
+    def params(self) -> tuple[str, ...]:
+        """Every parameter's name, in the order of the sweep file as the runs tell it."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.record.params))
+
+    @cached_property
+    def varying(self) -> tuple[str, ...]:
+        """The parameters that do not have one and the same value in all runs."""
+        first = self.runs[0].record.params if self.runs else {}
+        constant = set()
+        for name, value in first.items():
+            same = model.canonical(value)
+            if all(name in run.record.params and _is(run, name, value, same) for run in self.runs):
+                constant.add(name)
+        return tuple(name for name in self.params if name not in constant)
+
+    @cached_property
+    def metric_names(self) -> tuple[str, ...]:
+        """Every metric's name: the one that counts, those that the file defines, then by how many have it."""
+        count = Counter(name for run in self.runs for name in run.metrics)
+        first = self.target.name if self.target else None
+        defined = self.sweep.patterns
+        return tuple(sorted(count, key=lambda name: (name != first, name not in defined, -count[name])))
+
+    @cached_property
+    def counted(self) -> tuple[Run, ...]:
+        """The runs that may win: those that ended well, or while none has, every run with a value."""
+        valued = [run for run in self.runs if not math.isnan(self.value(run))]
+        done = [run for run in valued if run.state == model.DONE]
+        return tuple(done or valued)
+
+    @cached_property
+    def ranked(self) -> tuple[Run, ...]:
+        """All runs, best first: those that ended well or are under way, then the others, then those without a value."""
+        well = (model.DONE, *model.UNFINISHED)
+        return tuple(sorted(self.runs, key=lambda run: (*self._rank(self.value(run), run.state in well), run.number)))
+
+    def _rank(self, value: float, well: bool) -> tuple[bool, bool, float]:
+        if math.isnan(value):
+            return (True, not well, 0.0)
+        sign = -1.0 if self.target and self.target.direction == "max" else 1.0
+        return (False, not well, sign * value)
+
+    @cached_property
+    def best(self) -> Run | None:
+        """The run with the best value among those that count."""
+        counted = {id(run) for run in self.counted}
+        return next((run for run in self.ranked if id(run) in counted), None)
+
+    @cached_property
+    def repeat(self) -> tuple[str, ...]:
+        return tuple(name for name in self.sweep.repeat if name in self.params)
+
+    @cached_property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """The runs put together by all parameters that are not repeats, best mean first."""
+        counted = {id(run) for run in self.counted}
+        groups: dict[tuple[str, ...], list[Run]] = {}
+        kept = [name for name in self.params if name not in self.repeat]
+        for run in self.runs:
+            params = run.record.params
+            key = tuple(model.canonical(params[name]) if name in params else "" for name in kept)
+            groups.setdefault(key, []).append(run)
+        made = [
+            Configuration(tuple(runs), tuple(self.value(run) for run in runs if id(run) in counted))
+            for runs in groups.values()
+        ]
+        return tuple(sorted(made, key=lambda one: (*self._rank(one.mean, True), one.first.number)))
+
+    @cached_property
+    def lead(self) -> Lead | None:
+        """The winner's lead over the next configuration; None where nothing repeats or there is no next."""
+        ranked = [one for one in self.configurations if one.values]
+        degrees = sum(len(one.values) - 1 for one in ranked)
+        if not self.repeat or len(ranked) < 2 or degrees < 1:
+            return None
+        spread = math.fsum(one.std**2 * (len(one.values) - 1) for one in ranked if len(one.values) > 1) / degrees
+        first, second = ranked[:2]
+        noise = math.sqrt(spread * (1 / len(first.values) + 1 / len(second.values)))
+        ahead = abs(first.mean - second.mean)
+        if noise == 0:
+            return Lead(ahead, 0.0, 0.0 if ahead else 1.0)
+        return Lead(ahead, noise, distributions.t_tail(ahead / noise, degrees))
+
+    @cached_property
+    def effects(self) -> tuple[Effect, ...]:
+        """What each varying parameter did to the metric, repeats left out, largest share first."""
+        if self.target is None:
+            return ()
+        names = [name for name in self.varying if name not in self.repeat]
+        return effects(self.counted, [self.value(run) for run in self.counted], names, self.target.direction)
+
+    @cached_property
+    def noise(self) -> float | None:
+        """The share of the variance that lies between repeats of one configuration."""
+        return noise_share([one.values for one in self.configurations]) if self.repeat else None
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        return group_failures(self.runs)
+
+    @cached_property
+    def commits(self) -> tuple[tuple[str, int], ...]:
+        """The git commits that the runs' last attempts ran from, most used first, with how many runs each."""
+        commits = (run.tries[-1].git for run in self.runs if run.tries)
+        return tuple(Counter(commit for commit in commits if commit).most_common())
+
+    @cached_property
+    def hours(self) -> Hours:
+        return count_hours(self.runs)
+
+
+def collect(
+    sweep: SweepData, *, maximize: str | None = None, minimize: str | None = None, last: bool = False
+) -> Report:
+    """Read what the sweep's runs did and put it in order. ``maximize`` and ``minimize`` override the sweep file's.
+
+    Raises InputError where both are given, or where runs have metrics but none of that name.
+    """
+    runs = tuple(read_runs(sweep))
+    return Report(sweep, runs, _target(sweep, runs, maximize, minimize), last)
+
+
+def _target(sweep: SweepData, runs: Sequence[Run], maximize: str | None, minimize: str | None) -> Target | None:
+    if maximize and minimize:
+        raise InputError("--maximize and --minimize exclude each other: give the one metric that counts")
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    asked = maximize or minimize
+    if asked:
+        if names and asked not in names:
+            option = "--maximize" if maximize else "--minimize"
+            raise InputError(f"{option} {asked}: no run of {sweep.name} has such a metric{did_you_mean(asked, names)}")
+        return Target(asked, "max" if maximize else "min", "asked")
+    if sweep.maximize or sweep.minimize:
+        return Target(sweep.maximize or sweep.minimize or "", "max" if sweep.maximize else "min", "file")
+    usual = Counter(name for run in runs for name in run.metrics)
+    having = sum(1 for run in runs if run.metrics)
+    common = [name for name in names if usual[name] * 2 >= having]
+    guess = metrics.likeliest(common) or metrics.likeliest(names)
+    return Target(guess[0], guess[1], "likeliest") if guess else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, and all of them where they are few."""
+    known = list(known)
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"{guess}\n    known: {shown}" if known else guess
+
+
+def _is(run: Run, name: str, value: object, same: str) -> bool:
+    other = run.record.params[name]
+    if type(other) is type(value) and isinstance(value, (str, int, float, bool)):
+        return bool(other == value)
+    return model.canonical(other) == same

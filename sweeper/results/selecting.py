@@ -1,0 +1,116 @@
+"""Which rows a person asked for, in which order, and what their columns are: ``--where``, ``--sort``, ``--top``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper import model
+from sweeper.errors import InputError
+from sweeper.results.collecting import Configuration, Report, did_you_mean
+from sweeper.results.data import Run
+from sweeper.results.rows import SHORT, column_names, direction, flat_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person asked to see. ``top`` 0 is all; a name in ``sort`` with a leading ``-`` is turned round."""
+
+    where: str = ""
+    sort: tuple[str, ...] = ()
+    top: int = 0
+    columns: tuple[str, ...] = ()
+
+    @property
+    def ordered(self) -> bool:
+        return bool(self.sort or self.top)
+
+
+def resolve(report: Report, word: str, option: str) -> str:
+    """The full name of a column that a person named; ours may lack ``run_``. Raises InputError for an unknown one."""
+    known = column_names([report]).order
+    if word in known:
+        return word
+    if word in SHORT:
+        return SHORT[word]
+    raise InputError(f"{option} {word}: there is no such column{did_you_mean(word, known)}")
+
+
+def chosen_runs(report: Report, choice: Choice) -> list[Run]:
+    """The runs that the choice leaves, best first, or as ``sort`` says; cut to ``top`` where it is given."""
+    runs = list(report.ranked)
+    if choice.where:
+        from sweeper.results.frames import choose
+
+        numbers = choose(report, choice.where)
+        runs = [run for run in runs if run.number in numbers]
+    for key, turned in reversed(_keys(report, choice.sort)):
+        runs = _sorted(runs, key, turned)
+    return runs[: choice.top] if choice.top else runs
+
+
+def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]:
+    """The configurations of the runs that the choice leaves, best mean first or in the order of ``sort``."""
+    if choice.where:
+        left = {run.number for run in chosen_runs(report, Choice(where=choice.where))}
+        runs = tuple(run for run in report.runs if run.number in left)
+        report = Report(report.sweep, runs, report.target, report.last)
+    configurations = list(report.configurations)
+    for key, turned in reversed(_keys(report, choice.sort)):
+        metric = key.metric
+
+        def value(one: Configuration, key: _Key = key, metric: bool = metric) -> Any:
+            values = [key(run) for run in (one.runs if metric else one.runs[:1])]
+            numbers = [number for number in values if isinstance(number, (int, float)) and math.isfinite(number)]
+            return math.fsum(numbers) / len(numbers) if metric and numbers else values[0]
+
+        configurations = _sorted(configurations, value, turned)
+    return configurations[: choice.top] if choice.top else configurations
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    rows: Mapping[int, Any]
+    metric: bool
+
+    def __call__(self, run: Run) -> Any:
+        return self.rows[run.number]
+
+
+def _keys(report: Report, sort: Sequence[str]) -> list[tuple[_Key, bool]]:
+    if not sort:
+        return []
+    names = column_names([report])
+    rows = {row["run_number"]: row for row in flat_rows(report, names)}
+    highest_first = {names.last[name] for name in names.last if direction(report, name) == "max"}
+    highest_first |= {names.best[name] for name in names.best if direction(report, name) == "max"}
+    numeric = {*names.last.values(), *names.best.values(), "run_seconds"}
+    keys = []
+    for word in sort:
+        turned = word.startswith("-")
+        name = resolve(report, word[1:] if turned else word, "--sort")
+        values = {number: row[name] for number, row in rows.items()}
+        keys.append((_Key(values, name in numeric), turned != (name in highest_first)))
+    return keys
+
+
+def _sorted(items: list[Any], key: Callable[[Any], Any], turned: bool) -> list[Any]:
+    """Sorted by numbers, then by text, and what has no value last in either direction; ties stay as they are."""
+    valued = [(item, _order(key(item))) for item in items]
+    known = [(item, order) for item, order in valued if order is not None]
+    known.sort(key=lambda pair: pair[1], reverse=turned)
+    return [item for item, _ in known] + [item for item, order in valued if order is None]
+
+
+def _order(value: Any) -> tuple[int, Any] | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, (int, float)):
+        return (0, value)
+    if isinstance(value, str):
+        return (1, value)
+    if hasattr(value, "timestamp"):
+        return (0, value.timestamp())
+    return (2, model.canonical(value))

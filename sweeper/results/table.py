@@ -1,0 +1,134 @@
+"""The report on a terminal: the summary and the table, never wider than the screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sweeper import model
+from sweeper.results.collecting import Report
+from sweeper.results.selecting import Choice
+from sweeper.results.sheet import Column, Sheet, configuration_sheet, run_sheet
+from sweeper.results.words import BAD, GOOD, WARN, Line, clean, summary
+
+ROWS = 40  # shown where nobody says --top: the answers above must not scroll away
+HEAD_ROWS = 5
+LONGEST_CELL = 28
+_TONES = {GOOD: "bold green", BAD: "bold red", WARN: "yellow"}
+_STATES = {
+    model.DONE: "green",
+    model.RUNNING: "cyan",
+    model.WAITING: "cyan",
+    model.QUEUED: "dim",
+    model.STOPPED: "yellow",
+}
+
+
+def draw(report: Report, choice: Choice, *, width: int = 100, color: bool = False, rows: int = ROWS) -> str:
+    """The answers and the table as text for a terminal of ``width`` columns, with ANSI colours where ``color``."""
+    console = _console(width, color)
+    lines = summary(report)
+    before = [line for line in lines if line.about not in ("mattered", "failed", "next")]
+    _print_lines(console, before)
+    if report.runs:
+        make = configuration_sheet if report.repeat else run_sheet
+        _print_sheet(console, make(report, choice, limit=rows), report, width)
+    _print_lines(console, lines[len(before) :])
+    return _text(console)
+
+
+def draw_head(report: Report, *, width: int = 100, color: bool = False) -> str:
+    """The short form for the end of a sweep: the summary, and the best few."""
+    return draw(report, Choice(top=HEAD_ROWS), width=width, color=color)
+
+
+def _console(width: int, color: bool) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=max(20, width),
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def _print_lines(console: Console, lines: Sequence[Line]) -> None:
+    for line in lines:
+        text = Text.assemble((f"{line.about}: ", _TONES.get(line.tone, "bold")), line.text)
+        if line.command:
+            text.append("  ")
+            text.append(line.command, style="bold cyan")
+        console.print(text, soft_wrap=False, overflow="fold")
+
+
+def _print_sheet(console: Console, sheet: Sheet, report: Report, width: int) -> None:
+    if not sheet.states:
+        console.print(Text("no run fits", style="yellow"))
+        return
+    kept, dropped = fit(sheet.columns, width)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1))
+    for column in kept:
+        table.add_column(
+            Text(_cell(column.title)),
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            style="bold" if column.counts else None,
+        )
+    for row, state in enumerate(sheet.states):
+        cells = []
+        for column in kept:
+            state_style = _STATES.get(state, "red") if column.title in ("state", "runs") else ""
+            cells.append(Text(_cell(str(column.cells[row])), style=state_style))
+        table.add_row(*cells)
+    console.print()
+    console.print(table)
+    notes = []
+    if sheet.left_out:
+        notes.append(f"{sheet.left_out} more rows: --top 0 shows all")
+    if dropped:
+        names = ", ".join(_cell(column.title) for column in dropped)
+        notes.append(f"no room for {names}: --columns chooses, --format csv has all")
+    for note in notes:
+        console.print(Text(note, style="dim"), overflow="fold")
+    console.print()
+
+
+def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[Column]]:
+    """The columns that fit into ``width``, in their order, and those that do not; the lowest ranks are kept."""
+    kept: set[int] = set()
+    used = 0
+    for place in sorted(range(len(columns)), key=lambda place: (columns[place].rank, place)):
+        need = _width(columns[place]) + 2
+        if used + need - 1 <= width or not kept:
+            kept.add(place)
+            used += need
+    return (
+        [column for place, column in enumerate(columns) if place in kept],
+        [column for place, column in enumerate(columns) if place not in kept],
+    )
+
+
+def _width(column: Column) -> int:
+    texts = [column.title, *map(str, column.cells)]
+    return max(cell_len(_cell(text)) for text in texts)
+
+
+def _cell(text: str) -> str:
+    text = clean(text)
+    return text if cell_len(text) <= LONGEST_CELL else set_cell_size(text, LONGEST_CELL - 1) + "…"

@@ -1,0 +1,233 @@
+"""The five answers in words: did the night go well, what is best, what mattered, what failed and why, what next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeper import model
+from sweeper.results.causes import printable
+from sweeper.results.collecting import Configuration, Report
+from sweeper.results.data import ENDED_BADLY, Run
+from sweeper.results.hours import clock
+from sweeper.results.numbers import digits_for, mean_std, number, percent, places_for
+
+GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
+_WORDS = {"out_of_memory": "out of memory"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the summary. ``about`` is its first word; ``tone`` how it should look; ``command`` what to type."""
+
+    about: str
+    text: str
+    tone: str = PLAIN
+    command: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text}" + (f"  ->  {self.command}" if self.command else "")
+
+
+def summary(report: Report) -> list[Line]:
+    """Every line of the summary, in the order of the five questions; all text is printable, on one line each."""
+    lines = [*_night(report), *_best(report), *_mattered(report), *_failed(report), *_next(report)]
+    return [Line(one.about, clean(one.text), one.tone, clean(one.command)) for one in lines]
+
+
+def clean(text: str) -> str:
+    return " ".join(printable(text).split())
+
+
+def morning_line(report: Report) -> str:
+    """How many are done, failed and left: ``10 done, 2 failed, 0 left of 12``."""
+    counts = report.sweep.counts
+    parts = [f"{counts.get(model.DONE, 0)} done"]
+    bad = {state: counts.get(state, 0) for state in ENDED_BADLY if counts.get(state)}
+    failed = sum(bad.values())
+    detail = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in bad.items())
+    parts.append(f"{failed} failed" + (f" ({detail})" if bad and set(bad) != {model.FAILED} else ""))
+    if counts.get(model.STOPPED):
+        parts.append(f"{counts[model.STOPPED]} stopped")
+    left = sum(counts.get(state, 0) for state in model.UNFINISHED)
+    running = counts.get(model.RUNNING, 0)
+    parts.append(f"{left} left" + (f" ({running} running)" if running else ""))
+    return f"{', '.join(parts)} of {sum(counts.values())}"
+
+
+def _night(report: Report) -> list[Line]:
+    counts = report.sweep.counts
+    bad = sum(counts.get(state, 0) for state in ENDED_BADLY)
+    left = sum(counts.get(state, 0) for state in (*model.UNFINISHED, model.STOPPED))
+    tone = BAD if bad else WARN if left else GOOD
+    lines = [Line(report.sweep.name, morning_line(report), tone)]
+    hours = report.hours
+    if hours.wall:
+        text = f"{_hours(hours.compute)} of computing in {_hours(hours.wall)} on the wall"
+        if hours.idle:
+            text += f" · {len(hours.idle)} GPU{'s' * (len(hours.idle) > 1)} idle {clock(hours.idle_total)} between runs"
+        if hours.waited > 1:
+            text += f" · waited {clock(hours.waited)} for GPUs that others held"
+        lines.append(Line("time", text))
+    if len(report.commits) > 1:
+        versions = ", ".join(f"{commit[:8]} ({count})" for commit, count in report.commits[:4])
+        more = " ..." if len(report.commits) > 4 else ""
+        text = f"the runs come from {len(report.commits)} versions of the code (git): {versions}{more}"
+        lines.append(Line("code", text, WARN))
+    gone = sum(1 for run in report.runs if not run.record.wanted)
+    if gone:
+        lines.append(Line("gone", f"{gone} of these runs are in the sweep file no more (run_wanted is false)"))
+    return lines
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else clock(seconds)
+
+
+def _best(report: Report) -> list[Line]:
+    target, best = report.target, report.best
+    if target is None:
+        seen = sum(1 for run in report.runs if run.metrics)
+        what = "no metric that tells which run is better" if seen else "no metric in any log yet"
+        if not seen:
+            return [Line("best", what, WARN)]
+        names = ", ".join(report.metric_names[:6])
+        return [Line("best", f"{what} (found: {names}); name one with --maximize or --minimize", WARN)]
+    how = "last value" if report.last else "best over the curve"
+    if best is None:
+        return [Line("best", f"no run has {target.name} yet", WARN)]
+    lines = []
+    if report.repeat:
+        winner = report.configurations[0]
+        lines.append(
+            Line("best", f"{target.name} {value_text(report, winner)} ({how}) · {label(report, winner)}", GOOD)
+        )
+    else:
+        value = number(report.value(best), digits(report))
+        state = "" if best.state == model.DONE else f", {best.state}"
+        text = f"{target.name} {value} ({how}) · run {best.number}{state} · {_label(report, best)}".rstrip(" ·")
+        lines.append(Line("best", text, GOOD))
+    if target.chosen == "likeliest":
+        text = (
+            f"{target.name} ({target.direction}imum) was picked as the likeliest of {len(report.metric_names)} metrics"
+        )
+        lines.append(Line("metric", f"{text}; --maximize or --minimize NAME decides otherwise"))
+    lead = report.lead
+    if lead is not None and lead.within_noise:
+        ahead = f"its lead of {lead.ahead:.2g} over the next is within the noise of the repeats"
+        lines.append(Line("caution", f"{ahead} (standard error {lead.noise:.2g})", WARN))
+    return lines
+
+
+def digits(report: Report) -> int:
+    return max(4, digits_for(report.value(run) for run in report.counted))
+
+
+def value_text(report: Report, configuration: Configuration) -> str:
+    """``0.942 ± 0.003 (3)``."""
+    places = places_for([configuration.mean], [configuration.std])
+    mean, std = mean_std(configuration.mean, configuration.std, places)
+    count = len(configuration.values)
+    return f"{mean} ± {std} ({count})" if std else f"{mean} ({count})"
+
+
+def label(report: Report, configuration: Configuration) -> str:
+    kept = [name for name in report.varying if name not in report.repeat]
+    record = configuration.first.record
+    settings = " ".join(f"{name}={record.text(name)}" for name in kept if name in record.params)
+    numbers = ", ".join(str(run.number) for run in configuration.runs[:6])
+    return f"{settings} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}".lstrip(" ·")
+
+
+def _label(report: Report, run: Run) -> str:
+    record = run.record
+    return " ".join(f"{name}={record.text(name)}" for name in report.varying if name in record.params)
+
+
+def _mattered(report: Report) -> list[Line]:
+    if not report.effects:
+        return []
+    clear = [f"{effect.name} {percent(effect.share)}" for effect in report.effects if effect.clear]
+    doubtful = [effect.name for effect in report.effects if not effect.clear]
+    text = f"{', '.join(clear[:6])} of the variance" if clear else "no parameter beyond chance"
+    if doubtful and clear:
+        text += f"; {', '.join(doubtful[:6])}{', ...' if len(doubtful) > 6 else ''}: no more than chance may do"
+    if report.noise is not None:
+        text += f"; between repeats {percent(report.noise)}"
+    return [Line("mattered", text)]
+
+
+def _failed(report: Report) -> list[Line]:
+    lines = []
+    for failure in report.failures[:5]:
+        name = _WORDS.get(failure.state, failure.state)
+        cause = clean(failure.cause)
+        cause = cause if len(cause) <= 100 else cause[:99] + "…"
+        text = f"{failure.count} x {name}: {cause}" if cause else f"{failure.count} x {name}"
+        if failure.common:
+            who = f"all {failure.count}" if failure.count > 1 else "it"
+            text += f" · {who} ha{'ve' if failure.count > 1 else 's'} " + ", ".join(map(str, failure.common))
+        command = f"sweep logs {shlex.quote(report.sweep.name)} {failure.example.number}"
+        lines.append(Line("failed", text, BAD, command))
+    rest = report.failures[5:]
+    if rest:
+        lines.append(Line("failed", f"and {sum(one.count for one in rest)} more of {len(rest)} other causes", BAD))
+    return lines
+
+
+def time_left(report: Report) -> float | None:
+    """Seconds until all is done, by the median run so far and how many go at once; None where nobody can say."""
+    counts = report.sweep.counts
+    left = sum(counts.get(state, 0) for state in model.UNFINISHED)
+    known = [run.seconds for run in report.runs if run.state == model.DONE and run.seconds is not None]
+    at_once = report.sweep.parallel or counts.get(model.RUNNING, 0)
+    if not left or not known or not at_once:
+        return None
+    return math.ceil(left / at_once) * statistics.median(known)
+
+
+def _next(report: Report) -> list[Line]:
+    counts = Counter(report.sweep.counts)
+    name = shlex.quote(report.sweep.name)
+    busy = counts[model.RUNNING] + counts[model.WAITING]
+    lines = []
+    if busy:
+        left = time_left(report)
+        about = f"about {clock(left)} left" if left else "still going"
+        lines.append(Line("next", about, PLAIN, f"sweep attach {name}"))
+    elif counts[model.QUEUED] or counts[model.STOPPED]:
+        waiting = counts[model.QUEUED] + counts[model.STOPPED]
+        lines.append(Line("next", f"{waiting} runs are left and nothing runs", WARN, f"sweep resume {name}"))
+    if report.failures and not busy:
+        failed = sum(one.count for one in report.failures)
+        lines.append(Line("next", f"once mended, run the {failed} that failed again", PLAIN, f"sweep retry {name}"))
+    lines += _advice(report)
+    if not lines:
+        lines.append(Line("next", "all pictures in one page", PLAIN, f"sweep report {name} --open"))
+    return lines
+
+
+def _advice(report: Report) -> Sequence[Line]:
+    """What the next sweep should try: further out where the best lies on an edge, more repeats where noise decides."""
+    lines = []
+    if report.lead is not None and report.lead.within_noise:
+        lines.append(Line("next", f"more values of {', '.join(report.repeat)} would tell the best ones apart"))
+    if report.best is None or report.target is None:
+        return lines
+    for effect in report.effects:
+        if not effect.clear or effect.binned or len(effect.levels) < 3:
+            continue
+        values = report.best.record.params.get(effect.name)
+        if isinstance(values, bool) or not isinstance(values, (int, float)):
+            continue
+        text = report.best.record.text(effect.name)
+        means = [level.mean if report.target.direction == "max" else -level.mean for level in effect.levels]
+        if text == effect.levels[-1].text and means[-1] == max(means):
+            lines.append(Line("next", f"{effect.name}={text} is the largest tried, and the best: try larger ones"))
+        elif text == effect.levels[0].text and means[0] == max(means):
+            lines.append(Line("next", f"{effect.name}={text} is the smallest tried, and the best: try smaller ones"))
+    return lines[:3]
