@@ -1,2 +1,1 @@
 """sweep: hyperparameter sweeps on shared GPU servers."""
-

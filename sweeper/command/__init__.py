@@ -15,6 +15,7 @@ from ..grid import Points
 from ..model import Value, canonical
 from ..paths import folder_name
 from ..spec import Spec, nearest
+from ..spec.reader import MAX_PROBLEMS
 from .bash import Piece, quote, scan, shell_text
 
 RESERVED = ("args", "run", "run_dir", "sweep")
@@ -83,11 +84,13 @@ class Template:
 
     def check(self, points: Points) -> list[Problem]:
         """Parameters without a place and places without a parameter, with the nearest spelling."""
-        problems = []
+        problems: list[Problem] = []
         names = set(points.names)
         for place in dict.fromkeys(piece.place for piece in self.pieces if piece.place):
             if place in RESERVED or place in points.always:
                 continue
+            if len(problems) >= MAX_PROBLEMS:
+                break
             if place in names:
                 message = f"{{{place}}} has no value in some runs: not every point of the grid has {place!r}"
                 remedy = "Put {args} there instead: it holds what a run has and passes nothing for the rest."
@@ -99,7 +102,7 @@ class Template:
             problems.append(Problem(message, self.line, key="command", remedy=remedy))
         if "args" not in self.placed and not self.automatic:
             for name in points.names:
-                if name not in self.placed:
+                if name not in self.placed and len(problems) < MAX_PROBLEMS:
                     strange = [place for place in self.placed if place not in names and place not in RESERVED]
                     meant = nearest(name, strange)
                     remedy = f"Did you mean {{{name}}} where {{{meant}}} stands? " if meant else ""
@@ -141,7 +144,7 @@ class Template:
         return "".join(
             piece.text
             if piece.place is None
-            else quote(name, "word")
+            else quote(name, "after")
             if piece.place == "name"
             else quote(text(value), piece.bare)
             for piece in self.appended

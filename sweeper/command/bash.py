@@ -152,8 +152,10 @@ class _Scanner:
         elif top == "${":
             if char == "}":
                 self.stack.pop()
-            elif char in "'\"`":
+            elif char == '"' or (char == "'" and not self._in_quotes()):
                 self.stack.append(char)
+            elif char == "`":
+                self._backtick()
         else:
             return self._plain(index, char, two, top)
         return self._copy(index, 1)
@@ -165,6 +167,11 @@ class _Scanner:
                 pass
         else:
             self.stack.append("`")
+
+    def _in_quotes(self) -> bool:
+        """Whether a single quote is an ordinary character: inside "${...}"."""
+        inner = self.stack[len(self.stack) - self.stack[::-1].index("(") :] if "(" in self.stack else self.stack
+        return '"' in inner
 
     def _plain(self, index: int, char: str, two: str, top: str) -> int:
         command = self.command

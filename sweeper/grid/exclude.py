@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any, Protocol
 
 import simpleeval
 
 from ..errors import Problem, SpecError
-from ..model import canonical
 from ..spec import Product, Rule, Spec, nearest
+from ..spec.gridform import same
 from ..spec.options import Option, Options
+from ..spec.reader import MAX_PROBLEMS
 
 _BITS = 10_000  # of a power's or product's result
 _NODES: tuple[type[ast.AST], ...] = (
@@ -53,7 +53,7 @@ class WhereMatcher:
         return mask
 
     def _fits(self, option: Option, names: list[str]) -> bool:
-        return all(name in option and canonical(option[name].value) in self.where[name] for name in names)
+        return all(name in option and same(option[name].value) in self.where[name] for name in names)
 
 
 class ExpressionMatcher:
@@ -66,20 +66,24 @@ class ExpressionMatcher:
     def mask(self, product: Product) -> bytes | None:
         if not self.names <= product.known:
             return None
-        sizes = [*accumulate((axis.size for axis in reversed(product.axes)), lambda a, b: a * b, initial=1)][::-1]
-        return self._masked(product.axes, sizes, {})
+        axes: list[Options] = []
+        repeats = [1]  # how often each point of the axes mentioned stands there, by the axes between and after them
+        for axis in product.axes:
+            if self.names.isdisjoint(axis.names):
+                repeats[-1] *= axis.size
+            else:
+                axes.append(axis)
+                repeats.append(1)
+        return self._masked(axes, repeats[1:], {}) * repeats[0]
 
-    def _masked(self, axes: Sequence[Options], sizes: list[int], values: dict[str, Any]) -> bytes:
+    def _masked(self, axes: list[Options], repeats: list[int], values: dict[str, Any]) -> bytes:
         """The mask of the product of ``axes``, with the parameters of the axes before them given."""
-        if not any(not self.names.isdisjoint(axis.names) for axis in axes):
-            return bytes((self._matches(values),)) * sizes[0]
-        axis, rest = axes[0], axes[1:]
-        if self.names.isdisjoint(axis.names):
-            return self._masked(rest, sizes[1:], values) * axis.size
+        if not axes:
+            return bytes((self._matches(values),))
         parts = []
-        for option in axis:
+        for option in axes[0]:
             given = {name: option[name].value for name in option if name in self.names}
-            parts.append(self._masked(rest, sizes[1:], {**values, **given}))
+            parts.append(self._masked(axes[1:], repeats[1:], {**values, **given}) * repeats[0])
         return b"".join(parts)
 
     def _matches(self, values: dict[str, Any]) -> bool:
@@ -100,6 +104,8 @@ def matchers(spec: Spec, products: Sequence[Product]) -> list[Matcher]:
     found: list[Matcher] = []
     problems: list[Problem] = []
     for rule in spec.exclude:
+        if len(problems) >= MAX_PROBLEMS:
+            break
         try:
             if rule.where is not None:
                 _check_names(rule, spec.file, rule.where, known)

@@ -252,7 +252,7 @@ class Scheduler:
             return
         free = self._capacity() - self.workers_active() - len(self.adopted)
         for worker in self.workers:
-            if free <= 0:
+            if free <= 0 or (worker.stage is Stage.PREPARING and self.engine.in_order):
                 break
             if worker.stage is Stage.READY and worker.channel is not None:
                 attempts, _, _ = self.store.tries(worker.number)
@@ -269,7 +269,7 @@ class Scheduler:
                 self._settle_adopted(adopted)
 
     def _prefetch(self, free: int) -> None:
-        for worker in self.workers:
+        for worker in list(self.workers):
             if worker.stage is Stage.IDLE and not self._prepare(worker):
                 break
         if self.line.wish.want != RUN or self._capacity() == 0:
@@ -312,6 +312,8 @@ class Scheduler:
             self.hold_until = time.monotonic() + AGAIN
             return False
         worker.number, worker.stage, worker.started = number, Stage.PREPARING, False
+        self.workers.remove(worker)
+        self.workers.append(worker)  # they stand in the order of their runs
         assert worker.channel is not None
         worker.channel.send("prepare", folder=str(run.path))
         return True

@@ -32,7 +32,8 @@ class Opened:
 class Engine(Protocol):
     """What the scheduler needs of a way to run."""
 
-    ahead: int
+    ahead: int  # supervisors that stand by beyond the free slots
+    in_order: bool  # a ready run waits for an earlier one that is still being prepared
 
     def open(self) -> Opened: ...
     def begun(self, opened: Opened, title: str) -> None: ...
@@ -45,6 +46,7 @@ class Windows:
     """One tmux window a run: closed when the run ends well; of the others the last few stay, with their output."""
 
     ahead = 2
+    in_order = False
 
     def __init__(self, session: str, socket: Path) -> None:
         from sweeper import tmux
@@ -85,6 +87,7 @@ class Chain:
     """Forked supervisors that follow each other in the scheduler's own terminal."""
 
     ahead = 1
+    in_order = True
 
     def __init__(self, forked: Callable[[Channel, Lease | None], None]) -> None:
         self._forked = forked

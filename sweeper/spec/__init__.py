@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import paths
 from ..errors import InputError, Problem, SpecError
-from .fields import FIELDS
-from .gridform import MAX_POINTS, Rule, check_name, read_exclude, read_grid, read_include
+from .fields import FIELDS, usable_name
+from .gridform import MAX_POINTS, ONE_POINT, Rule, check_name, read_exclude, read_grid, read_include
 from .options import Product
 from .reader import Reader, kind_of, nearest, parse_duration, parse_size, quoted
 from .schema import GRID_KEYS, schema
@@ -142,7 +141,7 @@ def _similar(file: Path) -> str:
 
 def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
     found: dict[str, Any] = {key: field.default for key, field in FIELDS.items()}
-    found |= {"grid": (Product(()),), "repeat": (Product(()),), "exclude": (), "include": ()}
+    found |= {"grid": (ONE_POINT,), "repeat": (ONE_POINT,), "exclude": (), "include": ()}
     lines: dict[str, int] = {}
     readers = {"grid": read_grid, "repeat": read_grid, "exclude": read_exclude, "include": read_include}
     for key, (word, node) in root.items.items():
@@ -155,6 +154,8 @@ def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
         value = readers[key](reader, node, key) if key in readers else FIELDS[key].read(reader, node, key)
         if value is not None:
             found[key] = value
+    if found["include"] and "repeat" not in lines and found["grid"] == (ONE_POINT,):
+        found["grid"] = ()  # a file of included points alone: the empty point is not one of them
     if "command" not in root.items:
         reader.add(None, "command", "is missing", "Write what each run does: command: python train.py")
     if "maximize" in lines and "minimize" in lines:
@@ -162,7 +163,7 @@ def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
     _check_overlaps(reader, found, root)
     _check_gpus(reader, found, root)
     if found["name"] is None:
-        found["name"] = paths.clean(file.stem)[:60].strip("._").lstrip("-") or "sweep"
+        found["name"] = usable_name(file.stem)
     for key in ("workdir", "runs_dir"):
         if found[key] is not None:
             found[key] = Path(os.path.abspath(file.parent / os.path.expanduser(found[key])))

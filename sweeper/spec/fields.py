@@ -76,15 +76,18 @@ def name(reader: Reader, node: Node, key: str) -> str | None:
     text = node.text if isinstance(node, Scalar) and node.value is not None else string(reader, node, key)
     if text is None:
         return None
-    fits = paths.clean(text)[:60].strip("._")
-    if fits.startswith("-"):
-        fits = fits.lstrip("-") or "sweep"
+    fits = usable_name(text)
     if text != fits:
-        rule = "It becomes a folder and a tmux session: letters, digits, _ + - = and inner dots, at most 60."
+        rule = "It becomes a folder and a tmux session: at most 60 letters, digits and _ + - =."
         remedy = f"Write name: {fits}. {rule}"
         reader.add(node, key, f"{quoted(text)} cannot be the name of a sweep", remedy)
         return None
     return text
+
+
+def usable_name(text: str) -> str:
+    """``text`` as the name of a folder and of a tmux session, which may hold no dots or colons."""
+    return paths.clean(text).replace(".", "-")[:60].strip("_").lstrip("-=+") or "sweep"
 
 
 def boolean(reader: Reader, node: Node, key: str) -> bool | None:
@@ -131,6 +134,13 @@ def indices(reader: Reader, node: Node, key: str) -> tuple[int, ...] | None:
 def duration(reader: Reader, node: Node, key: str) -> float | None:
     seconds: float | None = _by(parse_duration, reader, node, key)
     return seconds
+
+
+def positive(reader: Reader, node: Node, key: str) -> float | None:
+    seconds = duration(reader, node, key)
+    if seconds == 0:
+        reader.add(node, key, "must be more than 0", "Remove the key where no limit is wanted.")
+    return seconds or None
 
 
 def size(reader: Reader, node: Node, key: str) -> int | None:
@@ -273,7 +283,7 @@ FIELDS: dict[str, Field] = {
         {},
     ),
     "before": Field("Bash lines before the command, in the same shell: conda, modules.", _STRING, script, ""),
-    "timeout": Field("A run is ended after so long: 2h, 90m, 1h30m, 45s, or seconds.", _DURATION, duration),
+    "timeout": Field("A run is ended after so long: 2h, 90m, 1h30m, 45s, or seconds.", _DURATION, positive),
     "grace": Field("Seconds between TERM and KILL when a run is ended. Default: 10.", _DURATION, duration, 10.0),
     "retries": Field("How often a failed run is tried again. Default: 0.", _integer(0), count(0, 1000), 0),
     "gpus": Field(
@@ -310,7 +320,7 @@ FIELDS: dict[str, Field] = {
     "notify": Field(
         "A shell command, or an https URL, told when the sweep finishes, first fails or stalls.", _TEXT, notify
     ),
-    "stall": Field("A run that prints nothing for so long counts as stalled: 30m.", _DURATION, duration),
+    "stall": Field("A run that prints nothing for so long counts as stalled: 30m.", _DURATION, positive),
     "canary": Field(
         "So many runs go first, alone; if all of them fail, the sweep stops. Default: 0.", _integer(0), count(0), 0
     ),

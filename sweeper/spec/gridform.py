@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from ..model import Value, canonical
 from .options import Chain, Generated, Listed, Options, Product
@@ -16,6 +17,7 @@ MAX_POINTS = 10_000_000
 RESERVED = ("args", "run", "run_dir", "sweep")
 GENERATORS = ("range", "linspace", "logspace")
 NAME = re.compile(r"[\w+~@%/.:][\w+~@%/.:-]*")
+ONE_POINT = Product(())
 _MERGED = 100_000  # options of one list of choices that are kept one by one
 _EXPRESSION = 1000
 
@@ -41,9 +43,9 @@ def read_grid(reader: Reader, node: Node, key: str) -> tuple[Product, ...]:
             for index, item in enumerate(node.items)
             if _is_mapping(reader, item, f"{key}[{index}]")
         )
-    if (isinstance(node, Scalar) and node.value is not None) or isinstance(node, Sequence):
+    if isinstance(node, Scalar) and node.value is not None:
         reader.add(node, key, f"is {kind_of(node)}", "Write one `name: [values]` a line, or a list of such mappings.")
-    return (Product(()),)
+    return (ONE_POINT,)
 
 
 def read_include(reader: Reader, node: Node, key: str) -> tuple[Product, ...]:
@@ -63,7 +65,7 @@ def read_exclude(reader: Reader, node: Node, key: str) -> tuple[Rule, ...]:
         place = f"{key}[{index}]" if isinstance(node, Sequence) else key
         if isinstance(item, Mapping) and item.items:
             where = {
-                name: frozenset(canonical(reader.data(value)) for value in _alternatives(entry))
+                name: frozenset(same(reader.data(value)) for value in _alternatives(entry))
                 for name, (_, entry) in item.items.items()
             }
             rules.append(Rule(item.line, item.column, place, where=where))
@@ -76,6 +78,11 @@ def read_exclude(reader: Reader, node: Node, key: str) -> tuple[Rule, ...]:
             remedy = 'Write {lr: 0.1, hidden: 64} or an expression in quotes, like "lr * batch_size > 10".'
             reader.add(item, place, f"is {kind_of(item)}, neither a mapping nor an expression", remedy)
     return tuple(rules)
+
+
+def same(value: Any) -> str:
+    """The spelling by which ``exclude`` compares: 1 and 1.0 are the same number there."""
+    return canonical(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _alternatives(node: Node) -> list[Node]:
@@ -97,10 +104,11 @@ def _is_mapping(reader: Reader, node: Node, key: str) -> bool:
 
 
 def _product(reader: Reader, node: Node, key: str) -> Product:
+    reader.spend(node)
     axes: list[Options] = []
     owner: dict[str, int] = {}
-    if not isinstance(node, Mapping):
-        return Product(())
+    if not isinstance(node, Mapping) or not node.items:
+        return ONE_POINT
     for text, (word, entry) in node.items.items():
         path = f"{key}.{text}" if len(text) <= 80 else f"{key}.{text[:77]}..."
         names = [name.strip() for name in text.split(",")]
@@ -148,6 +156,7 @@ def _axis(reader: Reader, name: str, node: Node, key: str) -> Options | None:
     parts: list[Options] = []
     plain: list[dict[str, Value]] = []
     for index, item in enumerate(node.items):
+        reader.spend(item)
         place = f"{key}[{index}]"
         special = _item(reader, name, item, place) if isinstance(item, Mapping) else None
         if special is None:

@@ -53,7 +53,7 @@ def parse_size(text: str | int | float) -> int:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` that is most likely meant, or None."""
-    names = list(known)[:10_000]
+    names = [name for name in known if abs(len(name) - len(word)) <= max(3, len(word) // 2)][:2000]
     folded = {name.lower().replace("-", "_"): name for name in names}
     match = difflib.get_close_matches(word.lower().replace("-", "_")[:200], list(folded), n=1, cutoff=0.6)
     return folded[match[0]] if match else None
@@ -85,6 +85,10 @@ class Reader:
 
     def data(self, node: Node) -> Any:
         return plain_value(node, self._budget)
+
+    def spend(self, node: Node) -> None:
+        """One more node is read; raises YamlError where aliases multiply them beyond measure."""
+        plain_value(node if isinstance(node, Scalar) else Scalar(node.line, node.column, None, "", True), self._budget)
 
     def value(self, node: Node) -> Value:
         """A parameter's value with its spelling. Infinity and NaN are spelled as Python reads them."""

@@ -51,6 +51,7 @@ class Sequence:
     line: int
     column: int
     items: list[Node] = field(default_factory=list)
+    height: int = 1
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Mapping:
     line: int
     column: int
     items: dict[str, tuple[Scalar, Node]] = field(default_factory=dict)
+    height: int = 1
 
 
 Node: TypeAlias = "Scalar | Sequence | Mapping"
@@ -111,6 +113,7 @@ class _Composer:
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         self.anchors: dict[str, Node | None] = {}
+        self.merged = 0
 
     def document(self, events: Iterator[Any]) -> Node | None:
         """Builds without recursion: hostile files nest deep."""
@@ -141,17 +144,18 @@ class _Composer:
                 open_nodes.append((opened, [], event.anchor))
                 if event.anchor:
                     self.anchors[event.anchor] = None
-                if len(open_nodes) > MAX_DEPTH:
-                    message = f"nests more than {MAX_DEPTH} lists and mappings"
-                    raise YamlError(Problem(message, opened.line, opened.column, remedy="Flatten it."))
             elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
                 node, children, anchor = open_nodes.pop()
+                node.height = 1 + max((child.height for child in children if not isinstance(child, Scalar)), default=0)
                 if isinstance(node, Sequence):
                     node.items = children
                 elif isinstance(node, Mapping):
                     self._fill(node, children)
                 if anchor:
                     self.anchors[anchor] = node
+            if len(open_nodes) + (0 if node is None or isinstance(node, Scalar) else node.height) > MAX_DEPTH:
+                message = f"nests more than {MAX_DEPTH} lists and mappings"
+                raise YamlError(Problem(message, *_position(event), remedy="Flatten it."))
             if node is not None:
                 if open_nodes:
                     open_nodes[-1][1].append(node)
@@ -212,15 +216,13 @@ class _Composer:
         text = node.text
         if text in _WORDS:
             return _WORDS[text]
-        if _INT.fullmatch(text):
+        if _INT.fullmatch(text) or _BASED.fullmatch(text):
             if len(text) > MAX_DIGITS:
                 self._add(
                     node, f"is a number of more than {MAX_DIGITS} digits", "Put quotes around it to make it a string."
                 )
                 return 0
-            return int(text)
-        if _BASED.fullmatch(text):
-            return int(text, 0)
+            return int(text, 0) if text[1:2] in ("o", "x") else int(text)
         return float(text) if _FLOAT.fullmatch(text) else text
 
     def _fill(self, node: Mapping, children: list[Node]) -> None:
@@ -241,6 +243,9 @@ class _Composer:
             if not isinstance(source, Mapping):
                 self._add(source, "<< takes a mapping or a list of mappings", "Name one with an alias: <<: *name")
                 continue
+            self.merged += len(source.items)
+            if self.merged > MAX_NODES:
+                raise YamlError(Problem(f"merges more than {MAX_NODES:,} keys with <<", source.line, source.column))
             for name, item in source.items.items():
                 node.items.setdefault(name, item)
 

@@ -298,6 +298,8 @@ class Supervisor:
             self._refuse("error", why=f"its attempt cannot be written: {error}")
             return
         self._tell("started", attempt=attempt.number, gpus=gpus, at=attempt.started)
+        if self.chain:
+            self.window.write(_header(run).encode("utf-8", "replace"))
         if run.relay is not None:
             run.relay.resize()
 
@@ -374,18 +376,25 @@ class Supervisor:
         run = self.running
         assert run is not None
         assert run.relay is not None
+        verdict = self._verdict(run)
+        outcome = None
+        if self.chain and (verdict[0] is not None or run.status != 0):
+            # The chain's next run prints into the same window: say what became of this one first.
+            self._drain(run)
+            outcome = run.outcome(*verdict)
+            self.window.write(_farewell(run, outcome))
         self._tell("ended", number=run.job.number)
         self._release()
-        self._drain(run)
-        outcome = run.outcome(*self._verdict(run))
-        if not self._record(run, outcome):
+        if outcome is None:
+            self._drain(run)
+            outcome = run.outcome(*verdict)
+            self.window.write(_farewell(run, outcome))
+        if self._record(run, outcome):
+            self._tell("recorded", outcome=outcome.to_json())
             run.close()
-            self.left = True
-            return
-        self.window.write(_farewell(run, outcome))
-        self._tell("recorded", outcome=outcome.to_json())
-        run.close()
-        self._wait_for_bye()
+            self._wait_for_bye()
+        else:
+            run.close()
         self.left = True
 
     def _drain(self, run: Running) -> None:
@@ -479,6 +488,12 @@ def _ending(status: int | None) -> tuple[int | None, int | None]:
         return None, os.WTERMSIG(status)
     code = os.WEXITSTATUS(status)
     return code, code - 128 if 128 < code < 160 else None
+
+
+def _header(run: Running) -> str:
+    words = " ".join(f"{name}={run.job.texts.get(name, value)}" for name, value in run.job.params.items())
+    plain = "".join(char if char.isprintable() else "?" for char in words)
+    return f"\x1b[2m[sweep: run {run.job.number}: {plain[:150]}]\x1b[0m\r\n"
 
 
 def _farewell(run: Running, outcome: Outcome) -> bytes:
