@@ -24,6 +24,8 @@ from types import FrameType
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from sweeper import paths
+
 COMMAND_SECONDS = 60.0
 POST_SECONDS = 20.0  # of one try
 TRIES = 3
@@ -48,7 +50,6 @@ def start(target: str, event: str, payload: Mapping[str, Any], log: Path) -> Non
     folder of ``log``; it runs there, in the environment of whoever launched the sweep. Failures are lines in ``log``.
     """
     order = {"target": target, "event": event, "payload": dict(payload), "log": os.fspath(log)}
-    folders = ":".join(path for path in sys.path if path)
     try:
         descriptor = os.memfd_create("sweep-notify")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -56,7 +57,7 @@ def start(target: str, event: str, payload: Mapping[str, Any], log: Path) -> Non
             file.flush()
             file.seek(0)
             subprocess.run(
-                ["/bin/sh", "-c", _LAUNCH, "sh", sys.executable, "-I", "-S", "-c", _ENTER, folders],
+                ["/bin/sh", "-c", _LAUNCH, "sh", sys.executable, "-I", "-S", "-c", _ENTER, paths.import_path()],
                 stdin=file,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
