@@ -295,6 +295,8 @@ def test_dry_run_equals_render_and_several_lines_become_one(tmp_path: Path) -> N
     points, found = ready("command: |\n  true\n  printf '%s|\\0' {a} {run} {run_dir}\ngrid: {a: [1, 'x\ty']}")
     lines = list(dry_run(points, found, sweep="s"))
     assert words(lines, tmp_path) == [["1|", "1|", "runs/s/0001-a=1|"], ["x\ty|", "2|", "runs/s/0002-a=x_y|"]]
+    numbers = ready("command: t {run}\ngrid: {a: [1, 2]}\ninclude: {a: 5}")
+    assert list(dry_run(*numbers, sweep="s")) == ["t 1 --a=1", "t 2 --a=2", "t 3 --a=5"]
     lines = list(dry_run(points, found, sweep="s", run_dir=lambda number, params: f"/r/{number} {text(params['a'])}"))
     assert words(lines, tmp_path)[0] == ["1|", "1|", "/r/1 1|"]
 

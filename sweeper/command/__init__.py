@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
-from ..errors import Problem, SpecError
-from ..grid import Points
-from ..model import Value, canonical
-from ..paths import folder_name
-from ..spec import Spec, nearest
-from ..spec.reader import MAX_PROBLEMS
-from .bash import Piece, quote, scan, shell_text
+from sweeper.command.bash import Piece, quote, scan, shell_text
+from sweeper.errors import Problem, SpecError
+from sweeper.grid import Points
+from sweeper.model import Value, canonical
+from sweeper.paths import folder_name
+from sweeper.spec import Spec, nearest
+from sweeper.spec.reader import MAX_PROBLEMS
 
 RESERVED = ("args", "run", "run_dir", "sweep")
 _SAFE = re.compile(r"[\w+=.-]*", re.ASCII)
@@ -191,7 +191,7 @@ def dry_run(
     ``run_dir`` gives the folder of a run from its number and parameters, where the command names it.
     """
     several = "\n" in template.command
-    if {"run", "run_dir"} & template.placed:
+    if "run_dir" in template.placed:
         for number, params in enumerate(points, 1):
             folder = run_dir(number, params) if run_dir else f"runs/{sweep}/{folder_name(number, texts(params))}"
             yield _line(template.render(params, run=number, run_dir=folder, sweep=sweep), several)
@@ -210,8 +210,11 @@ def _combine(points: Points, template: Template, sweep: str) -> Iterator[str]:
     explicit = [
         index for index, piece in enumerate(template.pieces) if piece.place == "args" and not template.automatic
     ]
-    for options in chain.from_iterable(points.combinations(template.slots)):
+    numbered = [index for index, piece in enumerate(template.pieces) if piece.place == "run"]
+    for number, options in enumerate(chain.from_iterable(points.combinations(template.slots)), 1):
         filled = base.copy()
+        for slot in numbered:
+            filled[slot] = str(number)
         for option in options:
             for slot, words in option:
                 filled[slot] += words

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate, chain, compress, product
 from typing import Any, TypeVar
 
-from ..errors import Problem, SpecError
-from ..model import canonical
-from ..spec import MAX_POINTS, Product, Spec
-from ..spec.options import Listed, Option, Options
-from .exclude import Matcher, matchers
+from sweeper.errors import Problem, SpecError
+from sweeper.grid.exclude import Matcher, matchers
+from sweeper.model import canonical
+from sweeper.spec import MAX_POINTS, Product, Spec
+from sweeper.spec.options import Listed, Option, Options
 
 T = TypeVar("T")
 _CACHED = 10_000  # options of one axis whose texts are kept

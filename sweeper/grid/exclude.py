@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import simpleeval
 
-from ..errors import Problem, SpecError
-from ..spec import Product, Rule, Spec, nearest
-from ..spec.gridform import same
-from ..spec.options import Option, Options
-from ..spec.reader import MAX_PROBLEMS
+from sweeper.errors import Problem, SpecError
+from sweeper.spec import Product, Rule, Spec, nearest
+from sweeper.spec.gridform import same
+from sweeper.spec.options import Option, Options
+from sweeper.spec.reader import MAX_PROBLEMS
 
 _BITS = 10_000  # of a power's or product's result
 _NODES: tuple[type[ast.AST], ...] = (

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import InputError, Problem, SpecError
-from .fields import FIELDS, usable_name
-from .gridform import MAX_POINTS, ONE_POINT, Rule, check_name, read_exclude, read_grid, read_include
-from .options import Product
-from .reader import Reader, kind_of, nearest, parse_duration, parse_size, quoted
-from .schema import GRID_KEYS, schema
-from .yaml12 import Mapping, YamlError, compose
+from sweeper.errors import InputError, Problem, SpecError
+from sweeper.spec.fields import FIELDS, usable_name
+from sweeper.spec.gridform import MAX_POINTS, ONE_POINT, Rule, check_name, read_exclude, read_grid, read_include
+from sweeper.spec.options import Product
+from sweeper.spec.reader import MAX_PROBLEMS, Reader, kind_of, nearest, parse_duration, parse_size, quoted
+from sweeper.spec.schema import GRID_KEYS, schema
+from sweeper.spec.yaml12 import Mapping, YamlError, compose
 
 __all__ = [
     "MAX_POINTS",
@@ -146,7 +146,7 @@ def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
     readers = {"grid": read_grid, "repeat": read_grid, "exclude": read_exclude, "include": read_include}
     for key, (word, node) in root.items.items():
         if key not in KEYS:
-            meant = nearest(key, KEYS)
+            meant = nearest(key, KEYS) if len(reader.problems) < MAX_PROBLEMS else None
             remedy = f"Did you mean {meant}?" if meant else f"The keys are {', '.join(KEYS)}."
             reader.add(word, "", f"unknown key {quoted(key)}", remedy)
             continue

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import paths
-from ..errors import InputError
-from .reader import Reader, kind_of, parse_duration, parse_size, quoted
-from .yaml12 import Mapping, Node, Scalar, Sequence
+from sweeper import paths
+from sweeper.errors import InputError
+from sweeper.spec.reader import Reader, kind_of, parse_duration, parse_size, quoted
+from sweeper.spec.yaml12 import Mapping, Node, Scalar, Sequence
 
 Read = Callable[[Reader, Node, str], Any | None]  # None where a mistake was reported
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

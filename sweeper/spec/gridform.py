@@ -1,4 +1,15 @@
-"""The grid of a sweep file, from nodes to options: lists, generators, choices, joint keys, includes and excludes."""
+"""The grid of a sweep file, from nodes to options: lists, generators, choices, joint keys, includes and excludes.
+
+Decided where the words of the grammar leave room:
+
+- A list's item that is a mapping of one key is a generator (its numbers join the list), ``{value: ...}``, or, if what
+  it holds is a mapping, a choice. A mapping of several keys, or of one key with a plain value, is a value.
+- Outside lists any mapping but a generator and ``{value: ...}`` is one value.
+- ``linspace`` and ``logspace`` give floats (``1.0``), ``range`` whole numbers; all are spelled as short as they can be.
+- An entry of ``include`` is not multiplied with ``repeat``. A file with ``include`` and neither grid nor repeat has the
+  included points alone.
+- ``exclude`` compares numbers by worth (1 is 1.0); everywhere else a value is the same only if its JSON is.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +19,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ..model import Value, canonical
-from .options import Chain, Generated, Listed, Options, Product
-from .reader import Reader, kind_of, quoted
-from .yaml12 import Mapping, Node, Scalar, Sequence
+from sweeper.model import Value, canonical
+from sweeper.spec.options import Chain, Generated, Listed, Options, Product
+from sweeper.spec.reader import Reader, kind_of, quoted
+from sweeper.spec.yaml12 import Mapping, Node, Scalar, Sequence
 
 MAX_POINTS = 10_000_000
 RESERVED = ("args", "run", "run_dir", "sweep")

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 
-from ..model import Value, canonical
+from sweeper.model import Value, canonical
 
 Option = dict[str, Value]
 _DECIMAL = Context(prec=34)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..errors import InputError, Problem
-from ..model import Value
-from .yaml12 import MAX_NODES, Mapping, Node, Scalar, Sequence, plain_value
+from sweeper.errors import InputError, Problem
+from sweeper.model import Value
+from sweeper.spec.yaml12 import MAX_NODES, Mapping, Node, Scalar, Sequence, plain_value
 
 MAX_PROBLEMS = 50
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .fields import FIELDS
-from .gridform import GENERATORS
+from sweeper.spec.fields import FIELDS
+from sweeper.spec.gridform import GENERATORS
 
 GRID_KEYS = {
     "grid": "The parameters and their values: a mapping is their product (the last key fastest), a list of mappings "

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from ..errors import Problem
+from sweeper.errors import Problem
 
 MAX_DEPTH = 60
 MAX_NODES = 1_000_000
