@@ -1,0 +1,463 @@
+"""The bytes of a log, as they come -> metrics: whole shapes of lines at a time, in memory that does not grow."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sweeper.metrics import folding, recipe, tables
+from sweeper.metrics.context import Ambient, Point, context_of
+from sweeper.metrics.curve import Curve, Metrics
+from sweeper.metrics.recipe import Recipe
+from sweeper.metrics.summary import summarise
+
+BATCH = 1 << 20  # bytes that are taken apart at a time
+BLOCK = 1 << 14  # bytes that are skipped at a time where they hold no digit
+_PENDING = 1 << 20  # bytes of a line that has not ended
+_DIGIT = re.compile(rb"[0-9]")
+_NAMES_OF_NUMBERS = (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF ")
+_NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
+_BAR = re.compile(rb"%\||\d/\d+ (?:\[|\xe2\x94)|\xe2\x94\x81|\xe2\x94\x80")
+_DRAFTS = 64  # redraws of one bar that count towards the curve of a training that is one bar from end to end
+Key = tuple[str, str]  # (part of the data by context, name)
+
+
+class Reader:
+    """Feed it a log's bytes; ``metrics()`` may be asked at any time. A line counts once its newline is there."""
+
+    def __init__(self, patterns: Mapping[str, re.Pattern[bytes]] | None = None) -> None:
+        self.patterns = dict(patterns or {})
+        self.curves: dict[Key, Curve] = {}
+        self.traits: dict[Key, dict[str, Any]] = {}
+        self.drafts: dict[Key, Curve] = {}
+        self.ambient = Ambient()
+        self.lines_read = 0
+        self.pending = b""
+        self.lost = False  # within a line so long that its middle was let go
+        self.offset = 0  # bytes of the log that are dealt with for good
+        self._table: tables.Table | None = None
+        self._recent: list[bytes] = []
+
+    # -- bytes to lines
+
+    def feed(self, data: bytes) -> None:
+        for start in range(0, len(data), BATCH):
+            self._feed(data[start : start + BATCH] if len(data) > BATCH else data)
+
+    def _feed(self, data: bytes) -> None:
+        cut = data.rfind(b"\n")
+        if cut < 0:
+            self._hold(data)
+            return
+        head, rest = data[: cut + 1], data[cut + 1 :]
+        if self.lost:
+            self.offset += len(self.pending)
+            self.pending, self.lost = b"", False
+            skip = head.find(b"\n") + 1
+            self.offset += skip
+            head = head[skip:]
+        else:
+            head, self.pending = self.pending + head, b""
+        if head:
+            self._take(head)
+            self.offset += len(head)
+        if rest:
+            self._hold(rest)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what is no whole line yet; of a line without end only its redraws are of use."""
+        self.pending += data
+        if len(self.pending) <= _PENDING:
+            return
+        cut = self.pending.rfind(b"\r", 0, len(self.pending) - 1)
+        if cut > 0 and not self.lost:
+            done, self.pending = self.pending[:cut], self.pending[cut:]
+            self._take(done + b"\n", ended=False)
+            self.offset += len(done)
+        else:
+            self.offset += len(self.pending)
+            self.pending, self.lost = b"", True
+
+    # -- lines to numbers
+
+    def _take(self, data: bytes, *, ended: bool = True) -> None:
+        if b"\x1b" in data or b"\x00" in data:
+            data = folding.strip_escapes(data)
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r\n", b"\n")
+        place, size = 0, len(data)
+        while place < size:
+            start = self._skip(data, place)
+            if start > place:
+                self._remember(data[max(place, start - 1000) : start])
+            if start >= size:
+                break
+            stop = data.find(b"\n", start + BATCH // 4)
+            stop = size if stop < 0 else stop + 1
+            Batch(self, data[start:stop], ended).run()
+            place = stop
+        for name, pattern in self.patterns.items():
+            self._own(name, pattern, data)
+
+    def _skip(self, data: bytes, place: int) -> int:
+        """The start of the first line from ``place`` on that may hold a number; ``len(data)`` where none does."""
+        found = _DIGIT.search(data, place)
+        start = len(data) if found is None else found.start()
+        for word in _NAMES_OF_NUMBERS:
+            if (other := data.find(word, place, start)) >= 0:
+                start = other
+        if start == len(data):
+            return start
+        return data.rfind(b"\n", place, start) + 1 or place
+
+    def _remember(self, skipped: bytes) -> None:
+        """Of lines without numbers, the last few: they may be headings."""
+        for line in skipped.split(b"\n")[-6:]:
+            if line.strip():
+                self.heading(line)
+
+    def heading(self, line: bytes) -> None:
+        if len(line) < 400:
+            text = line.decode("utf-8", "replace")
+            self._table = tables.header(text) or (self._table if tables.is_rule(text) else None)
+            self.ambient.heading(context_of(text))
+
+    def _own(self, name: str, pattern: re.Pattern[bytes], data: bytes) -> None:
+        values = []
+        for match in pattern.finditer(data):
+            text = match.group(pattern.groups and 1)
+            try:
+                values.append(recipe.number(text.strip().rstrip(b"%")))
+            except (ValueError, AttributeError):
+                continue
+        if values:
+            self.curves.setdefault(("=", name), Curve()).extend([self.lines_read] * len(values), None, values)
+
+    # -- what is known
+
+    def metrics(self, params: Mapping[str, Any] | None = None) -> Metrics:
+        reader = self._with_pending()
+        return summarise(reader.curves, reader.drafts, reader.traits, reader.ambient, params or {}, self.patterns)
+
+    def _with_pending(self) -> Reader:
+        """This reader, or a copy that has also read what the line now being redrawn shows."""
+        if b"\r" not in self.pending or self.lost:
+            return self
+        pieces = [piece for piece in self.pending.split(b"\r") if piece.strip()]
+        if not pieces:
+            return self
+        twin = Reader(self.patterns)
+        twin.curves = {key: curve.copy() for key, curve in self.curves.items()}
+        twin.drafts = {key: curve.copy() for key, curve in self.drafts.items()}
+        twin.traits = {key: dict(trait) for key, trait in self.traits.items()}
+        twin.ambient = self.ambient.copy()
+        twin.lines_read, twin._table = self.lines_read, self._table
+        whole = pieces[-2] if len(pieces) > 1 and not self.pending.endswith(b"\r") else pieces[-1]
+        earlier = pieces[:-1]
+        twin._take(b"\r".join([*earlier[-2000:], whole]) + b"\n")
+        return twin
+
+
+class Batch:
+    """Some lines: told apart by shape, then read shape by shape."""
+
+    def __init__(self, reader: Reader, data: bytes, ended: bool) -> None:
+        self.reader = reader
+        self.lines = data.split(b"\n")
+        if not self.lines[-1]:
+            self.lines.pop()
+        if b"\r" in data:
+            self._redraws(ended)
+        else:
+            self.is_draft: set[int] = set()
+        self.rows: dict[tuple[Any, ...], dict[bytes, list[int]]] = {}
+        self.base = reader.lines_read
+        self.steps: list[Point] = []  # from which line on which step holds
+        self.found: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]] = {}
+        self.found_drafts: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]] = {}
+        self.last_rule = 0
+
+    def _redraws(self, ended: bool) -> None:
+        """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
+        out: list[bytes] = []
+        self.is_draft = set()
+        for line in self.lines:
+            if b"\r" not in line:
+                out.append(line)
+                continue
+            pieces = [piece for piece in line.split(b"\r") if piece and not piece.isspace()]
+            bars: list[tuple[bytes | None, int]] = []
+            for place, piece in enumerate(pieces):
+                found = _BAR.search(piece)
+                identity = piece[: found.start()].rstrip(b" 0123456789.") if found else None
+                bars.append((identity, place))
+            finals = [
+                place
+                for place, (identity, _) in enumerate(bars)
+                if identity is None or place + 1 == len(bars) or bars[place + 1][0] not in (identity, None)
+            ]
+            if not ended and finals and finals[-1] == len(bars) - 1 and bars[-1][0] is not None:
+                finals.pop()
+            last = set(finals)
+            drafts = [place for place in range(len(bars)) if place not in last]
+            kept = set(drafts[:: max(1, -(-len(drafts) // _DRAFTS))])
+            for place, piece in enumerate(pieces):
+                if place in kept:
+                    self.is_draft.add(len(out))
+                    out.append(piece)
+                elif place in last:
+                    out.append(piece)
+        self.lines = out
+
+    def run(self) -> None:
+        reader = self.reader
+        ambient = reader.ambient
+        known = self._bucket()
+        strip = recipe.SHAPELESS
+        skip: list[int] = []
+        drafts = self.is_draft
+        for place, line in enumerate(self.lines):
+            shape = line.translate(None, strip)
+            rows = known.get(shape)
+            if rows is None:
+                if self._special(place, line, shape, known, skip):
+                    known = self._bucket()
+            elif drafts and place in drafts:
+                self._draft(place, line, shape)
+            else:
+                rows.append(place)
+        self._read_all()
+        if self.steps:
+            ambient.start = self.steps[-1]._replace(place=-1)
+        reader.lines_read += len(self.lines)
+
+    def _bucket(self) -> dict[bytes, list[int]]:
+        context = (self.reader.ambient.split, self.reader._table)
+        return self.rows.setdefault(context, {})
+
+    def _special(self, place: int, line: bytes, shape: bytes, known: dict[bytes, list[int]], skip: list[int]) -> bool:
+        """A line of a shape that is new in this context, or that changes the context; True if it changed."""
+        reader = self.reader
+        if len(shape) == len(line) or (not _DIGIT.search(line) and not _NAN.search(line)):
+            if not line.strip():
+                known[shape] = skip
+                return False
+            if not _DIGIT.search(line) and not _NAN.search(line):
+                before = (reader.ambient.split, reader._table)
+                reader.heading(line)
+                if tables.is_rule_bytes(line):
+                    self.last_rule = place
+                return before != (reader.ambient.split, reader._table)
+        made = recipe.of(shape, line)
+        if reader.ambient.in_dump(line, made.dump):
+            return False
+        if reader._table is not None:
+            return self._in_table(place, line, shape, made)
+        return self._plain(place, line, shape, made, known, skip)
+
+    def _plain(
+        self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]], skip: list[int]
+    ) -> bool:
+        ambient = self.reader.ambient
+        if made.fields and not made.dump:
+            if place in self.is_draft:
+                self._draft(place, line, shape)
+                return False
+            known[shape] = [place]
+            return False
+        if made.marks:
+            before = ambient.split
+            self._mark(place, line, made)
+            return before != ambient.split
+        if len(line) < 200 and not made.dump:
+            before = ambient.split
+            table = tables.header(line.decode("utf-8", "replace"))
+            if table is not None:
+                self.reader._table = table
+                return True
+            ambient.heading(context_of(line.decode("utf-8", "replace")))
+            if before != ambient.split:
+                return True
+        if made.pattern is None and len(known) < recipe.FORGET:
+            known[shape] = skip
+        return False
+
+    def _mark(self, place: int, line: bytes, made: Recipe) -> None:
+        """A line that only says where we are: it holds for the lines after it."""
+        assert made.pattern is not None
+        match = made.pattern.match(line)
+        if match is None:
+            made = recipe.build(line)
+            match = made.pattern.match(line) if made.pattern else None
+        if match is None:
+            return
+        ambient = self.reader.ambient
+        self.steps.append(ambient.mark(made, match, place))
+        if place not in self.is_draft:
+            ambient.heading(context_of(line.decode("utf-8", "replace")), marker=True)
+
+    def _in_table(self, place: int, line: bytes, shape: bytes, made: Recipe) -> bool:
+        table = self.reader._table
+        assert table is not None
+        row = table.row(line.decode("utf-8", "replace"))
+        if row is None:
+            self.reader._table = None
+            known = self._bucket()
+            if (rows := known.get(shape)) is not None:
+                rows.append(place)
+            else:
+                self._plain(place, line, shape, made, known, [])
+            return True
+        step, step_name, values = row
+        if place in self.is_draft:
+            return False
+        ambient = self.reader.ambient
+        if step is None:
+            holds = self._holding([place])[0]
+            steps, name = ([holds.value], holds.name) if holds.name else (None, "index")
+        else:
+            steps, name = [step], step_name
+            ambient.reached(step, step_name, table.total(line))
+        for metric, (value, kind) in values.items():
+            if table.restates and self._restated(metric, value):
+                continue
+            key = (ambient.split or "", metric)
+            self.found.setdefault(key, []).append(([place], steps, [value], name))
+            self._trait(key, kind, True)
+        return False
+
+    def _restated(self, metric: str, value: float) -> bool:
+        """Whether ``value`` is only the last value of that metric, rounded."""
+        self._settle()
+        curve = self.reader.curves.get((self.reader.ambient.split or "", metric)) or self.reader.curves.get(
+            ("", metric)
+        )
+        return curve is not None and round(curve.last, 2) == value
+
+    def _settle(self) -> None:
+        self._read_all()
+        self._pour(self.found, self.reader.curves)
+
+    def _draft(self, place: int, line: bytes, shape: bytes) -> None:
+        made = recipe.of(shape, line)
+        if made.pattern is not None and made.fields:
+            self._read_rows(made, [place], self.reader.ambient.split, drafts=True)
+
+    # -- numbers to curves
+
+    def _read_all(self) -> None:
+        for (split, _), shapes in self.rows.items():
+            for shape, places in shapes.items():
+                if places and (made := recipe.of(shape, self.lines[places[0]])).fields:
+                    self._read_rows(made, places, split)
+                del places[:]
+        self._pour(self.found, self.reader.curves)
+        self._pour(self.found_drafts, self.reader.drafts)
+
+    def _pour(
+        self,
+        found: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]],
+        curves: dict[Key, Curve],
+    ) -> None:
+        """Append what was found to the curves, in the order of the log."""
+        base = self.base
+        order = sorted(found, key=lambda key: found[key][0][0][0])
+        for key in order:
+            parts = found[key]
+            curve = curves.get(key)
+            if curve is None:
+                curve = curves[key] = Curve()
+            if len(parts) > 1:
+                stepped = all(part[1] is not None for part in parts)
+                merged = sorted(
+                    (place, steps[at] if steps is not None and stepped else 0.0, values[at])
+                    for places, steps, values, _ in parts
+                    for at, place in enumerate(places)
+                )
+                places = [item[0] for item in merged]
+                steps = [item[1] for item in merged] if stepped else None
+                values = [item[2] for item in merged]
+            else:
+                places, steps, values, _ = parts[0]
+            trait = self.reader.traits.setdefault(key, {})
+            trait.setdefault("step", parts[0][3] if steps is not None else "index")
+            curve.extend([base + place for place in places], steps, values)
+        found.clear()
+
+    def _read_rows(self, made: Recipe, places: list[int], split: str, *, drafts: bool = False) -> None:
+        """All lines of one shape at once."""
+        assert made.pattern is not None
+        texts = [self.lines[place] for place in places]
+        rows = made.pattern.findall(b"\n".join(texts)) if len(texts) > 1 else made.pattern.findall(texts[0])
+        if len(rows) != len(places):
+            self._one_by_one(made, places, split, drafts)
+            return
+        groups = made.pattern.groups
+        columns: list[Any] = [rows] if groups == 1 else list(zip(*rows))
+        steps, name = self._steps(made, columns, places)
+        found = self.found_drafts if drafts else self.found
+        for field in made.fields:
+            values = _floats(columns[field.group - 1])
+            if field.total:
+                totals = _floats(columns[field.total - 1])
+                values = [value / total if total else math.nan for value, total in zip(values, totals)]
+            key = (split, field.name)
+            found.setdefault(key, []).append((places[:], steps, values, name))
+            if not drafts:
+                self._trait(key, field.kind, made.steady)
+
+    def _one_by_one(self, made: Recipe, places: list[int], split: str, drafts: bool) -> None:
+        """Lines that share a shape with others but not their build."""
+        for place in places:
+            line = self.lines[place]
+            assert made.pattern is not None
+            match = made.pattern.match(line)
+            own = made if match and match.end() == len(line) else recipe.build(line)
+            if own.pattern is not None and own.fields and own.pattern.match(line):
+                self._read_rows(own, [place], split, drafts=drafts)
+
+    def _trait(self, key: Key, kind: str, steady: bool) -> None:
+        trait = self.reader.traits.get(key)
+        if trait is None:
+            self.reader.traits[key] = {"kind": kind, "steady": steady}
+        elif "kind" not in trait:
+            trait.update(kind=kind, steady=steady)
+        elif steady:
+            trait["steady"] = True
+
+    def _steps(self, made: Recipe, columns: list[Any], places: list[int]) -> tuple[list[float] | None, str]:
+        """Where in the training the lines at ``places`` stand: by their own word, else by that of a line before them."""
+        ambient = self.reader.ambient
+        if made.marks and not (made.inner and not made.epoch):
+            ambient.note(made, [columns[group - 1][-1] if group else None for group in made.marks_at])
+            return ambient.values(made, columns, ())
+        holds = self._holding(places)
+        if made.marks:
+            ambient.note(made, [columns[group - 1][-1] if group else None for group in made.marks_at])
+            return ambient.values(made, columns, [point.epoch for point in holds])
+        if not holds[0].name:
+            return None, "index"
+        return [point.value for point in holds], holds[0].name
+
+    def _holding(self, places: list[int]) -> list[Point]:
+        """For each line the last mark before it."""
+        point = self.reader.ambient.start
+        if not self.steps:
+            return [point] * len(places)
+        holds = []
+        at = 0
+        for place in places:
+            while at < len(self.steps) and self.steps[at].place <= place:
+                point = self.steps[at]
+                at += 1
+            holds.append(point)
+        return holds
+
+
+def _floats(texts: Any) -> list[float]:
+    try:
+        return list(map(float, texts))
+    except ValueError:
+        return [recipe.number(text) for text in texts]

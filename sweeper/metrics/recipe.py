@@ -1,0 +1,136 @@
+"""What was once understood of a line, for all lines of the same shape: a pattern whose groups are the numbers.
+
+Training logs repeat a few shapes of line for ever. Two lines have the same shape where the same is left of them without
+digits and blanks (one ``bytes.translate``); the first of a shape is parsed, the others are matched, many at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeper.metrics import lines
+from sweeper.metrics.lines import Line, Span
+
+FORGET = 50_000  # shapes: logs of free text have no end of them
+_DIGITS_OR_BLANKS = re.compile(r"(\d+|[ ]+)")
+SHAPELESS = b"0123456789 "
+
+
+@dataclass(frozen=True)
+class Field:
+    """A metric in a recipe: its name, what its name says, the group of its number, and of the m of n/m (0: none)."""
+
+    name: str
+    kind: str
+    group: int
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to read all lines of one shape. Groups count from 1; 0 means that the line does not say."""
+
+    pattern: re.Pattern[bytes] | None
+    fields: tuple[Field, ...] = ()
+    epoch: int = 0
+    epochs_total: int = 0
+    step: int = 0
+    steps_total: int = 0
+    inner: bool = False
+    step_word: str = "step"
+    dump: bool = False
+
+    @property
+    def marks(self) -> bool:
+        return bool(self.epoch or self.step)
+
+    @property
+    def marks_at(self) -> tuple[int, int, int, int]:
+        return self.epoch, self.epochs_total, self.step, self.steps_total
+
+    @property
+    def steady(self) -> bool:
+        """Whether the fields keep company with something that is surely about training."""
+        return self.marks or any(field.kind == lines.STRONG for field in self.fields)
+
+
+NOTHING = Recipe(None)
+DUMP = Recipe(None, dump=True)
+_known: dict[bytes, Recipe] = {}
+
+
+def of(shape: bytes, line: bytes) -> Recipe:
+    """The recipe for a line of this shape; ``line`` is an example of it, without its newline."""
+    found = _known.get(shape)
+    if found is None:
+        if len(_known) >= FORGET:
+            _known.clear()
+        found = _known[shape] = build(line)
+    return found
+
+
+def build(line: bytes) -> Recipe:
+    if len(line) > lines.LONGEST:
+        return NOTHING
+    text = line.decode("utf-8", "surrogateescape")
+    return compiled(text, lines.parse(text))
+
+
+def compiled(text: str, line: Line) -> Recipe:
+    if line.dump:
+        return DUMP
+    if not line.pairs and not line.marks:
+        return NOTHING
+    spans: list[Span] = []
+    for pair in line.pairs:
+        spans.append(pair.span)
+        if pair.total:
+            spans.append(pair.total)
+    spans += [span for span in (line.epoch, line.epochs_total, line.step, line.steps_total) if span]
+    spans = sorted(set(spans))
+    group = {span: place for place, span in enumerate(spans, 1)}
+    return Recipe(
+        re.compile(_pattern(text, spans), re.MULTILINE),
+        tuple(Field(p.name, p.kind, group[p.span], group[p.total] if p.total else 0) for p in line.pairs),
+        *(group[span] if span else 0 for span in (line.epoch, line.epochs_total, line.step, line.steps_total)),
+        inner=line.inner,
+        step_word=line.step_word,
+    )
+
+
+def _pattern(text: str, spans: Sequence[Span]) -> bytes:
+    parts = [b"^"]
+    end = 0
+    for start, stop in spans:
+        parts.append(_loose(text[end:start]))
+        parts.append(b"(" + _loose(text[start:stop]) + b")")
+        end = stop
+    parts += [_loose(text[end:]), b"$"]
+    return b"".join(parts)
+
+
+def _loose(text: str) -> bytes:
+    """A pattern for ``text`` with any digits in place of its digits, and any blanks in place of its blanks."""
+    pieces = [piece for piece in _DIGITS_OR_BLANKS.split(text) if piece]
+    out = []
+    for place, piece in enumerate(pieces):
+        if piece[0] == " ":
+            parted = 0 < place < len(pieces) - 1 and pieces[place - 1][0].isdigit() and pieces[place + 1][0].isdigit()
+            out.append(b" +" if parted else b" *")
+        elif piece.isascii() and piece.isdigit():
+            out.append(rb"\d+" if place and pieces[place - 1][0] in " .-+" else rb" *\d+")
+        else:
+            out.append(re.escape(piece.encode("utf-8", "surrogateescape")))
+    return b"".join(out)
+
+
+def number(text: bytes) -> float:
+    """The number that ``text`` spells: ``1,234.5`` and ``0,95`` too."""
+    try:
+        return float(text)
+    except ValueError:
+        if text.lstrip(b"+-").startswith(b"0,"):
+            return float(text.replace(b",", b"."))
+        return float(text.replace(b",", b""))

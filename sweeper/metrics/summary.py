@@ -1,0 +1,135 @@
+"""All that a log had of names and numbers -> what a person would call its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sweeper.metrics.context import Ambient
+from sweeper.metrics.curve import Curve, Metrics, Series
+from sweeper.metrics.names import canonical
+from sweeper.metrics.vocabulary import SETTING, STRONG, WEAK, split_of, words
+
+Key = tuple[str, str]  # (part of the data by context, name)
+OWN = "="  # the context of metrics that the sweep file's own patterns found
+
+
+def summarise(
+    curves: Mapping[Key, Curve],
+    drafts: Mapping[Key, Curve],
+    traits: Mapping[Key, Mapping[str, Any]],
+    ambient: Ambient,
+    params: Mapping[str, Any],
+    own: Iterable[str] = (),
+) -> Metrics:
+    """The metrics among ``curves``; ``params`` are the run's own parameters, which its log may restate."""
+    series: dict[str, Series] = {}
+    for name, (curve, step_name) in named(curves, drafts, traits, own).items():
+        if not _restates(name, curve, params):
+            series[name] = as_series(name, curve, step_name)
+    return Metrics(series, ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total)
+
+
+def named(
+    curves: Mapping[Key, Curve],
+    drafts: Mapping[Key, Curve],
+    traits: Mapping[Key, Mapping[str, Any]],
+    own: Iterable[str] = (),
+) -> dict[str, tuple[Curve, str]]:
+    """{name: (curve, what its steps are)}. Where one word stands under several parts of the data, they come apart."""
+    parts: dict[str, list[str]] = {}
+    for split, name in curves:
+        if split != OWN:
+            parts.setdefault(name, []).append(split)
+    out: dict[str, tuple[Curve, str]] = {}
+    for name, splits in parts.items():
+        keys = [(split, name) for split in splits]
+        if not _is_metric(keys, curves, traits):
+            continue
+        apart = len(set(splits) - {"", "train"}) > 0 and len(set(splits)) > 1 and not any(map(split_of, words(name)))
+        if apart:
+            for key in keys:
+                _put(out, f"{key[0]}_{name}" if key[0] else name, curves[key], _step_name(traits.get(key)))
+            continue
+        curve = curves[keys[0]]
+        if len(keys) > 1:
+            curve = curve.copy()
+            for key in keys[1:]:
+                curve.absorb(curves[key])
+        elif curve.count == 1 and (draft := drafts.get(keys[0])) is not None:
+            curve = _drawn(draft, curve)
+        _put(out, name, curve, _step_name(traits.get(keys[0])))
+    for name in own:
+        if (OWN, name) in curves:
+            out[name] = (curves[OWN, name], _step_name(traits.get((OWN, name))))
+    return out
+
+
+def _put(out: dict[str, tuple[Curve, str]], name: str, curve: Curve, step_name: str) -> None:
+    if name in out:
+        both = out[name][0].copy()
+        both.absorb(curve)
+        curve = both
+    out[name] = (curve, step_name)
+
+
+def _drawn(draft: Curve, final: Curve) -> Curve:
+    """The curve of a training that is one progress bar from end to end: its redraws."""
+    curve = draft.copy()
+    curve.points = [*draft.points, *final.points]
+    curve.count += 1
+    curve.last, curve.last_step, curve.last_seq = final.last, final.last_step, final.last_seq
+    curve.min, curve.min_step, curve.max, curve.max_step = final.min, final.min_step, final.max, final.max_step
+    return curve
+
+
+def _is_metric(keys: list[Key], curves: Mapping[Key, Curve], traits: Mapping[Key, Mapping[str, Any]]) -> bool:
+    """A word for a metric always is one; a setting where it changes; another where it keeps company or changes."""
+    kind = next((traits[key]["kind"] for key in keys if key in traits and "kind" in traits[key]), WEAK)
+    steady = any(traits.get(key, {}).get("steady") for key in keys)
+    count = sum(curves[key].count for key in keys)
+    changes = len({curves[key].min for key in keys} | {curves[key].max for key in keys}) > 1
+    if kind == STRONG:
+        return True
+    if kind == SETTING:
+        return changes and count > 1
+    return (steady and (changes or count == 1)) or (changes and count > 2)
+
+
+def _step_name(trait: Mapping[str, Any] | None) -> str:
+    return str(trait.get("step", "index")) if trait else "index"
+
+
+def _restates(name: str, curve: Curve, params: Mapping[str, Any]) -> bool:
+    """Whether a metric is only one of the run's parameters, printed again."""
+    if not params or not curve.constant():
+        return False
+    for param, value in params.items():
+        if isinstance(value, (int, float)) and float(value) == curve.last and canonical(param) == canonical(name):
+            return True
+    return False
+
+
+def as_series(
+    name: str, curve: Curve, step_name: str, load: Callable[[], list[tuple[float, float]]] | None = None
+) -> Series:
+    return Series(
+        name,
+        curve.last,
+        curve.min,
+        curve.max,
+        curve.last_step,
+        curve.min_step,
+        curve.max_step,
+        curve.count,
+        step_name,
+        load or (lambda: points(curve)),
+    )
+
+
+def points(curve: Curve) -> list[tuple[float, float]]:
+    """The thinned curve, its last point included."""
+    found = [(step, value) for _, step, value in curve.points]
+    if curve.count and (not found or curve.points[-1][0] != curve.last_seq):
+        found.append((curve.last_step, curve.last))
+    return found
