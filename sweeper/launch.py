@@ -117,7 +117,7 @@ def _gpus(spec: Spec, options: Options) -> tuple[GpuRequest, int, list[str]]:
     from sweeper import gpus
 
     visible = gpus.visible(os.environ)
-    notes = []
+    notes: list[str] = []
     if not visible and asked is None:
         return GpuRequest(count=0), 0, []
     request = GpuRequest(
@@ -201,7 +201,7 @@ def carry_out(plan: Plan) -> Launched:
             paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}))
             index.remember(sweep)
             if not plan.options.here and not (running and wake(sweep)):
-                wish = _start(sweep, store, wish)
+                wish = start(sweep, store, wish)
         finally:
             store.close()
     return Launched(plan, change, running, wish.session)
@@ -295,24 +295,24 @@ def wake(sweep: paths.SweepDir) -> bool:
     return answer is not None and answer["kind"] == "ok"
 
 
-def _start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
+def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
     """Start the scheduler in the first window of the sweep's session, and wait until it answers. Raises SweepError."""
     from sweeper import tmux
 
     name, standing = tmux.free_name(f"sweep-{sweep.name}", str(sweep.path))
     if standing:
         for pane, dead in tmux.panes(name).items():
-            if dead and (window := tmux.window_of(pane)) is not None:
-                tmux.close(window)
+            if dead and (old := tmux.window_of(pane)) is not None:
+                tmux.close(old)
         standing = bool(tmux.panes(name))
     wish = replace(wish, session=name)
     store.set_wish(wish)
     argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "window", str(sweep.path)]
     if standing:
-        pane = tmux.new_window(name, "sweep", argv, front=True)
+        window = tmux.new_window(name, "sweep", argv, front=True)
     else:
-        pane = tmux.new_session(name, str(sweep.path), argv, {})
-    _wait_until(lambda: _answers(sweep), lambda: pane.pane in tmux.panes(name))
+        window = tmux.new_session(name, str(sweep.path), argv, {})
+    _wait_until(lambda: _answers(sweep), lambda: window.pane in tmux.panes(name))
     if not _answers(sweep):
         store.set_wish(replace(wish, want=STOP, why="its scheduler did not start"))
         raise SweepError(f"the scheduler of {sweep.name} did not start; the end of {sweep.log}:\n{_tail(sweep.log)}")

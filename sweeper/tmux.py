@@ -174,3 +174,12 @@ def attach(session: str, pane: str | None) -> None:
         os.execvp("tmux", ["tmux", verb, "-t", f"={session}"])
     except OSError as error:
         raise SweepError(INSTALL) from error
+
+
+def pane_of(session: str, pid: int) -> str | None:
+    """The pane whose process is ``pid``."""
+    try:
+        lines = run("list-panes", "-s", "-t", f"={session}:", "-F", "#{pane_id} #{pane_pid}")
+    except SweepError:
+        return None
+    return next((line.split()[0] for line in lines if line.split()[1:] == [str(pid)]), None)

@@ -182,6 +182,27 @@ class Store:
             statement += " WHERE " + " AND ".join(conditions)
         return [self._record(row) for row in self.connection.execute(statement + " ORDER BY number", values)]
 
+    def bad(self, most: int) -> list[RunRecord]:
+        """The last ``most`` wanted runs that did not end well, by number."""
+        states = [state for state in model.OUTCOMES if state != model.DONE]
+        marks = ", ".join("?" * len(states))
+        rows = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM runs WHERE wanted AND state IN ({marks}) ORDER BY ended DESC LIMIT ?",
+            (*states, most),
+        )
+        return sorted((self._record(row) for row in rows), key=lambda record: record.number)
+
+    def times(self, most: int = 200) -> list[float]:
+        """How long the last runs took that ended well, in seconds."""
+        rows = self.connection.execute(
+            "SELECT ended - started FROM runs WHERE wanted AND state = 'done' ORDER BY number DESC LIMIT ?", (most,)
+        )
+        return [float(row[0]) for row in rows if row[0] is not None]
+
+    def touch_all(self, rows: Iterable[tuple[int, str, Mapping[str, Any], Mapping[str, str], str]]) -> None:
+        for row in rows:
+            self.touch(*row)
+
     def record(self, number: int) -> RunRecord | None:
         row = self.connection.execute(f"SELECT {_COLUMNS} FROM runs WHERE number = ?", (number,)).fetchone()
         return None if row is None else self._record(row)

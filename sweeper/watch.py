@@ -1,0 +1,220 @@
+"""The live table: bar, counts, time left, what each run is doing; drawn from the queue and the logs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper import control, metrics, model, paths
+from sweeper.model import RunRecord
+from sweeper.store import Store, open_store
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TICK = 0.5  # seconds between two looks from a terminal that waits
+WINDOW_TICK = 2.0  # seconds between two looks in the scheduler's own window
+ROWS = 30  # runs shown in the table
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """All that one picture shows; ``left`` is the estimate of what is left, in seconds."""
+
+    status: control.Status
+    left: float | None
+
+
+def look(sweep: paths.SweepDir, store: Store) -> Frame:
+    status = control.status(sweep, store)
+    return Frame(status, time_left(status, store.times()))
+
+
+def time_left(status: control.Status, times: list[float]) -> float | None:
+    """From the runs that ended well so far: their mean time, over as many as run at once."""
+    if not times or not status.left:
+        return None
+    mean = sum(times) / len(times)
+    now = time.time()
+    flying = [record for record in status.flight if record.state == model.RUNNING and record.started]
+    begun = sum(max(0.0, mean - (now - (record.started or now))) for record in flying)
+    queued = status.left - len(flying)
+    return (begun + mean * queued) / max(1, status.parallel or 1)
+
+
+def clock(seconds: float) -> str:
+    """``0:41``, ``2:13:05``, ``3 d 4:00:00``."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    text = f"{hours}:{minutes:02d}:{rest:02d}" if hours or days else f"{minutes}:{rest:02d}"
+    return f"{days} d {text}" if days else text
+
+
+def headline(frame: Frame) -> str:
+    """``7 of 12 done · 2 running · 3 queued · about 0:41 left``."""
+    status = frame.status
+    parts = [f"{status.counts.get(model.DONE, 0)} of {status.total} done"]
+    others = [state for state in model.STATES if state != model.DONE and status.counts.get(state)]
+    parts += [f"{status.counts[state]} {state.replace('_', ' ')}" for state in others]
+    if status.state not in ("running", "finished"):
+        parts.append(status.state + (f" ({status.why})" if status.why else ""))
+    if frame.left is not None and status.state == "running":
+        parts.append(f"about {clock(frame.left)} left")
+    return " · ".join(parts)
+
+
+def doing(record: RunRecord) -> str:
+    """What a run in flight is doing: what it waits for, or its last metrics."""
+    if record.note:
+        return printable(record.note)
+    if record.folder is None or record.state != model.RUNNING:
+        return ""
+    seen = metrics.tail(paths.RunDir(Path(record.folder)).log)
+    words = []
+    if seen.epoch is not None:
+        words.append(f"epoch {seen.epoch:g}" + (f"/{seen.epochs_total:g}" if seen.epochs_total else ""))
+    words += [f"{name} {series.last:.4g}" for name, series in list(seen.series.items())[:4] if series.last is not None]
+    return "  ".join(words)
+
+
+def printable(text: str) -> str:
+    """``text`` without anything that a terminal would obey."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def picture(frame: Frame) -> RenderableType:
+    """The live table as rich draws it."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    status = frame.status
+    ended = status.total - status.left
+    bar = ProgressBar(total=max(1, status.total), completed=ended, width=34)
+    top = Table.grid(padding=(0, 2))
+    top.add_row(bar, Text(headline(frame)))
+    table = Table.grid(padding=(0, 2))
+    for record in status.flight[:ROWS]:
+        began = record.started if record.state == model.RUNNING else None
+        table.add_row(
+            Text(f"  {record.number}", style="bold"),
+            Text(printable(record.label)),
+            Text("GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else ""),
+            Text(clock(time.time() - began) if began else "", style="cyan"),
+            Text(("waiting for " if record.state == model.WAITING else "") + doing(record), style="dim"),
+        )
+    parts: list[RenderableType] = [top, table]
+    if len(status.flight) > ROWS:
+        parts.append(Text(f"  and {len(status.flight) - ROWS} more", style="dim"))
+    for record in status.unwell[-3:]:
+        style = "yellow" if record.state == model.STOPPED else "red"
+        parts.append(
+            Text(f"  run {record.number} {record.state.replace('_', ' ')}: {printable(record.note)}", style=style)
+        )
+    return Group(*parts)
+
+
+# -- watching --------------------------------------------------------------------------------------------------------
+
+
+def until_end(sweep: paths.SweepDir, *, hint: str) -> Frame:
+    """Show the sweep until its scheduler is gone, and give the last look. Raises KeyboardInterrupt.
+
+    In a terminal the live table; plain lines in a pipe. ``hint`` stands below the table.
+    """
+    store = open_store(sweep, readonly=True)
+    try:
+        for _ in _live(sweep, store, hint) if sys.stdout.isatty() else _plain(sweep, store):
+            if _no_reader():
+                break
+        return look(sweep, store)
+    finally:
+        store.close()
+
+
+def _live(sweep: paths.SweepDir, store: Store, hint: str, tick: float = TICK) -> Iterator[Frame]:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
+        while True:
+            frame = look(sweep, store)
+            live.update(Group(picture(frame), Text(hint, style="dim")), refresh=True)
+            yield frame
+            if frame.status.state not in ("running", "paused", "stopping"):
+                return
+            time.sleep(tick)
+
+
+def _plain(sweep: paths.SweepDir, store: Store) -> Iterator[Frame]:
+    """A line whenever a run begins or ends; many at once are told by their number."""
+    seen: dict[int, tuple[str, int]] = {}
+    first = True
+    said = ""
+    while True:
+        frame = look(sweep, store)
+        news = []
+        for record in (
+            store.records([*control.FLIGHT, *model.OUTCOMES], gone=False) if frame.status.total <= 5000 else []
+        ):
+            mark = (record.state, record.attempts)
+            if seen.get(record.number) != mark:
+                seen[record.number] = mark
+                if not first:
+                    news.append(_news(record))
+        first = False
+        for line in news:
+            print(line, flush=True)
+        words = headline(frame)
+        if words.partition(" · about")[0] != said.partition(" · about")[0]:
+            print(words, flush=True)
+            said = words
+        yield frame
+        if frame.status.state not in ("running", "paused", "stopping"):
+            return
+        time.sleep(TICK)
+
+
+def _news(record: RunRecord) -> str:
+    took = f" after {clock(record.ended - record.started)}" if record.ended and record.started else ""
+    note = f": {printable(record.note)}" if record.note and record.state != model.DONE else ""
+    if record.state in control.FLIGHT:
+        waits = "waiting for" if record.state == model.WAITING else "running"
+        return (
+            f"run {record.number} {waits}{note[1:] if record.state == model.WAITING else ''}  {printable(record.label)}"
+        )
+    return f"run {record.number} {record.state.replace('_', ' ')}{took}{note}"
+
+
+def _no_reader() -> bool:
+    """Whether nobody reads our output any more: then there is no one to watch for."""
+    if sys.stdout.isatty():
+        return False
+    poller = select.poll()
+    with contextlib.suppress(ValueError, OSError):
+        poller.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poller.poll(0))
+    return False
+
+
+def in_window(sweep: paths.SweepDir) -> None:
+    """The live table in the scheduler's window, until the scheduler ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    store = open_store(sweep, readonly=True)
+    hint = f"This window holds the scheduler. Ctrl-b d detaches; sweep stop {sweep.name} stops the sweep."
+    for _ in _live(sweep, store, hint, WINDOW_TICK):
+        if os.getppid() != parent:
+            return
