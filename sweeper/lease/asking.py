@@ -1,0 +1,138 @@
+"""Which GPUs may be used (CUDA_VISIBLE_DEVICES, gpus_allowed), and whether what is asked for could ever be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeper.errors import InputError
+from sweeper.lease import devices
+from sweeper.lease.devices import Gpu, Machine
+from sweeper.model import GpuRequest
+
+MAX_SHARE = 16  # runs on one GPU; each has a lock of its own there
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request made definite: take ``count`` of the GPUs ``allowed``."""
+
+    count: int
+    allowed: tuple[Gpu, ...]
+
+    def __len__(self) -> int:
+        """How many GPUs may be used."""
+        return len(self.allowed)
+
+
+def visible(env: Mapping[str, str], gpus: Sequence[Gpu] | None = None) -> list[Gpu]:
+    """The GPUs that a process with the environment ``env`` may use, in PCI order.
+
+    CUDA_VISIBLE_DEVICES is read as CUDA reads it (programming guide, "CUDA environment variables"): indices, UUIDs or
+    unambiguous beginnings of them; the list ends at the first entry that names nothing, so that an empty one, -1 or
+    NoDevFiles hides everything. Indices mean the order of PCI_BUS_ID. AMD's are named by HIP_VISIBLE_DEVICES (or
+    CUDA_VISIBLE_DEVICES, which HIP reads in its place), within ROCR_VISIBLE_DEVICES.
+    """
+    left = list(devices.all_gpus(load=False) if gpus is None else gpus)
+    for name in _variables(left):
+        if name in env:
+            chosen = _listed(env[name], left)
+            left = [gpu for gpu in left if gpu in chosen]
+            if name != "ROCR_VISIBLE_DEVICES":
+                break
+    return left
+
+
+def _variables(gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    if any(gpu.vendor == "amd" for gpu in gpus):
+        return ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+    return ("CUDA_VISIBLE_DEVICES",)
+
+
+def _listed(text: str, gpus: Sequence[Gpu]) -> list[Gpu]:
+    chosen: list[Gpu] = []
+    for word in (entry.strip() for entry in text.split(",")):
+        if word.isdigit():
+            found = [gpu for gpu in gpus if gpu.index == int(word)]
+        elif word.startswith(("GPU-", "MIG-", "AMD-")):
+            found = [gpu for gpu in gpus if gpu.uuid.startswith(word)]
+            if len(found) > 1 and word not in [gpu.uuid for gpu in found]:
+                found = []
+        else:
+            found = []
+        if not found:
+            break
+        chosen += [gpu for gpu in found if gpu not in chosen]
+    return chosen
+
+
+def resolve(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine | None = None) -> Asked:
+    """Make ``request`` definite among the visible ``gpus`` of a ``machine``.
+
+    Raises InputError where more is asked than could ever be had, and where any is asked on a machine without GPUs.
+    """
+    if request.count == 0:
+        return Asked(0, ())
+    machine = devices.machine(load=False) if machine is None else machine
+    if not machine.gpus:
+        why = f" ({machine.reason})" if machine.reason else ""
+        raise InputError(f"gpus: {_count(request)} asked for, but this machine has no GPU{why}.\n    Write gpus: 0")
+    if not gpus:
+        raise InputError(
+            f"gpus: {_count(request)} asked for, but CUDA_VISIBLE_DEVICES (or its like) hides every GPU here.\n"
+            "    Unset it, or write gpus: 0"
+        )
+    allowed = _allowed(request, gpus, machine)
+    count = len(allowed) if request.count is None else request.count
+    if not 1 <= request.per_gpu <= MAX_SHARE:
+        raise InputError(f"per_gpu: {request.per_gpu} is not between 1 and {MAX_SHARE}")
+    if count < 0:
+        raise InputError(f"gpus: {count} is no number of GPUs: write 0 or more, or all")
+    if count > len(allowed):
+        raise InputError(
+            f"gpus: {count} asked for, but only {_numbered(len(allowed))} may be used here: {_handles(allowed)}.\n"
+            "    Ask for fewer, or allow more (gpus_allowed, CUDA_VISIBLE_DEVICES)"
+        )
+    if count + request.keep_free > len(machine.gpus):
+        raise InputError(
+            f"gpus: {count} with keep_free: {request.keep_free} can never be had: this machine has "
+            f"{_numbered(len(machine.gpus))}.\n    Ask for fewer, or keep fewer free"
+        )
+    large = [gpu for gpu in allowed if gpu.memory_total >= request.memory]
+    if len(large) < count:
+        most = max(gpu.memory_total for gpu in allowed)
+        raise InputError(
+            f"gpu_memory: {request.memory / 1e9:.1f} GB can never be free on {_numbered(count)}: "
+            f"the largest allowed here has {most / 1e9:.1f} GB in all"
+        )
+    return Asked(count, tuple(large) if request.count is not None else tuple(allowed))
+
+
+def _allowed(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine) -> list[Gpu]:
+    if request.allowed is None:
+        return list(gpus)
+    exist = sorted({gpu.index for gpu in machine.gpus})
+    wrong = [index for index in request.allowed if index not in exist]
+    if wrong:
+        raise InputError(
+            f"gpus_allowed: there is no GPU {wrong[0]} here; this machine has {', '.join(map(str, exist))}"
+        )
+    allowed = [gpu for gpu in gpus if gpu.index in request.allowed]
+    if not allowed:
+        raise InputError(
+            f"gpus_allowed: {', '.join(map(str, request.allowed))} are all hidden by CUDA_VISIBLE_DEVICES, "
+            f"which leaves {_handles(gpus)}"
+        )
+    return allowed
+
+
+def _count(request: GpuRequest) -> str:
+    return "all" if request.count is None else str(request.count)
+
+
+def _numbered(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _handles(gpus: Sequence[Gpu]) -> str:
+    return ", ".join(gpu.handle for gpu in gpus) or "none"

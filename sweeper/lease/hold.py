@@ -1,0 +1,230 @@
+"""Holding GPUs: the locks that give them to one run, and the lease that a run inherits.
+
+A GPU is held by a lock on its file (exclusive for a whole GPU, shared for one of several runs, who take a numbered
+place each), by its guard (guard.py), and by the claim that names it. Whoever takes it must find all of them free. All
+are descriptors: the kernel gives them back with the last process that inherited them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from sweeper.errors import SweepError
+from sweeper.lease import claims, guard
+from sweeper.lease.asking import MAX_SHARE
+from sweeper.lease.claims import Claim
+from sweeper.lease.devices import Gpu
+from sweeper.paths import clean
+
+PR_GET_CHILD_SUBREAPER = 37
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+@dataclass
+class Taken:
+    """The locks on one or more GPUs. Closing gives them back, as far as no other process has inherited them."""
+
+    descriptors: list[int]
+    guards: list[socket.socket]
+
+    @property
+    def fds(self) -> list[int]:
+        return [*self.descriptors, *(one.fileno() for one in self.guards)]
+
+    def close(self) -> None:
+        for one in self.guards:
+            one.close()
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.guards, self.descriptors = [], []
+
+
+def take(folder: Path, uuids: Sequence[str], per_gpu: int) -> Taken | str:
+    """Take all of these GPUs, or none and give the UUID of the one that somebody has. Raises OSError, SweepError."""
+    taken = Taken([], [])
+    done = False
+    try:
+        for uuid in sorted(uuids):  # everybody in the same order
+            if not (_take_whole(folder, uuid, taken) if per_gpu == 1 else _take_place(folder, uuid, per_gpu, taken)):
+                return uuid
+        done = True
+        return taken
+    finally:
+        if not done:
+            taken.close()
+
+
+def _take_whole(folder: Path, uuid: str, taken: Taken) -> bool:
+    if not _lock(folder / _file(uuid), taken, shared=False):
+        return False
+    return _guard(guard.gpu(uuid), taken) and not guard.shared(uuid)
+
+
+def _take_place(folder: Path, uuid: str, per_gpu: int, taken: Taken) -> bool:
+    if not _lock(folder / _file(uuid), taken, shared=True):
+        return False
+    for slot in range(min(per_gpu, MAX_SHARE)):
+        if _lock(folder / _file(uuid, slot), taken, shared=False) and _guard(guard.gpu(uuid, slot), taken):
+            return not guard.whole(uuid)
+    return False
+
+
+def _guard(what: str, taken: Taken) -> bool:
+    kept = guard.hold(what)
+    if kept is not None:
+        taken.guards.append(kept)
+    return kept is not None
+
+
+def _lock(path: Path, taken: Taken, *, shared: bool) -> bool:
+    """Lock a file that is still the one of that name when it is locked."""
+    for _ in range(10):
+        descriptor = _open(path)
+        try:
+            if not (_lock_shared(descriptor) if shared else lock_descriptor(descriptor, blocking=False)):
+                return False
+            if _same(descriptor, path):
+                taken.descriptors.append(descriptor)
+                descriptor = -1
+                return True
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+    raise SweepError(f"{path}, the lock of a GPU, is deleted again and again; find out by whom, or see `sweep doctor`")
+
+
+def _lock_shared(descriptor: int) -> bool:
+    """The shared form of the very lock that filelock takes."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open(path: Path) -> int:
+    """Open a lock file for reading, which is all that flock wants; make it where it is missing.
+
+    It is made beside with its mode and then linked, never opened with O_CREAT: fs.protected_regular refuses that for
+    another's file in a sticky folder, and the umask would shut the others out.
+    """
+    for _ in range(10):
+        try:
+            descriptor = os.open(path, _READ)
+        except FileNotFoundError:
+            _make(path)
+            continue
+        except OSError as error:
+            raise SweepError(_not_ours(path, error.strerror or "?")) from error
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise SweepError(_not_ours(path, "it is no ordinary file"))
+    raise SweepError(f"{path}, the lock of a GPU, is deleted again and again; find out by whom, or see `sweep doctor`")
+
+
+def _make(path: Path) -> None:
+    beside = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}")
+    descriptor = os.open(beside, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.fchmod(descriptor, 0o644)
+        os.link(beside, path)
+    except FileExistsError:
+        return  # somebody was quicker
+    finally:
+        os.close(descriptor)
+        beside.unlink(missing_ok=True)
+
+
+def _not_ours(path: Path, why: str) -> str:
+    try:
+        status = path.lstat()
+        owner = f"user {status.st_uid}"
+    except OSError:
+        owner = "somebody"
+    return f"{path}, the lock of a GPU, cannot be opened: {why}.\n    It was put there by {owner}: have it removed"
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    ours = os.fstat(descriptor)
+    try:
+        theirs = path.lstat()
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+
+
+def _file(uuid: str, slot: int | None = None) -> str:
+    return f"gpu-{clean(uuid)}" if slot is None else f"gpu-{clean(uuid)}.{slot}"
+
+
+class Lease:
+    """GPUs held for one run. ``fds`` are the descriptors that everything the run starts must inherit."""
+
+    def __init__(self, folder: Path, gpus: Sequence[Gpu], claim: Claim, descriptor: int, taken: Taken) -> None:
+        self.gpus = list(gpus)
+        self.claim = claim
+        self.port, self._port = guard.port()
+        self._folder = folder
+        self._descriptor = descriptor
+        self._taken = taken
+
+    @property
+    def names(self) -> list[str]:
+        """What the run is told: indices, UUIDs for MIG instances."""
+        return [gpu.handle for gpu in self.gpus]
+
+    @property
+    def fds(self) -> list[int]:
+        return [*self._taken.fds, self._port.fileno(), self._descriptor]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that tell the run which GPUs are its own."""
+        names = ",".join(self.names)
+        variables = {
+            "CUDA_VISIBLE_DEVICES": names,
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "MASTER_PORT": str(self.port),
+            "SWEEP_LEASE": self.claim.name,
+        }
+        if any(gpu.vendor == "amd" for gpu in self.gpus):
+            variables["HIP_VISIBLE_DEVICES"] = names
+        return variables
+
+    def close(self) -> None:
+        """Give the GPUs back; they stay held as long as something that inherited ``fds`` lives. Twice does nothing."""
+        if self._descriptor < 0:
+            return
+        path = self._folder / self.claim.name
+        try:
+            if _nothing_left():
+                path.unlink(missing_ok=True)
+            else:
+                claims.write(self._descriptor, replace(self.claim, released=claims.ticks_now()))
+        finally:
+            self._taken.close()
+            self._port.close()
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)  # last: its closing is what wakes those who wait
+
+
+def _nothing_left() -> bool:
+    """Whether this process adopts the orphans of all that it started, and has no child left."""
+    subreaper = ctypes.c_int(0)
+    if ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(subreaper), 0, 0, 0) != 0 or not subreaper.value:
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False

@@ -1,0 +1,80 @@
+"""For people: whom a run waits for, in one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeper.lease import evidence, turns
+from sweeper.lease.claims import Claim
+from sweeper.lease.devices import Gpu
+from sweeper.lease.evidence import Use
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a run waits for. ``text`` is one line, safe for a terminal; ``key`` is equal while the cause is the same."""
+
+    text: str
+    key: str
+
+
+def wait(
+    claim: Claim,
+    queue: Sequence[Claim],
+    held: Mapping[str, Sequence[Claim]],
+    uses: Mapping[str, Use] | None,
+    gpus: Mapping[str, Gpu],
+) -> Wait:
+    """What ``claim`` waits for. Without ``uses`` the driver was not asked, since somebody else is in the way."""
+    causes: list[tuple[str, str, str]] = []  # GPU, in words, what stays the same
+    for uuid in claim.allowed:
+        name = gpus[uuid].handle if uuid in gpus else uuid
+        holders = list(held.get(uuid, ()))
+        if holders and not (claim.sharing and all(one.sharing for one in holders)):
+            causes.append((name, f"held by {holder(holders[0])}", holders[0].name))
+            continue
+        if len(holders) >= claim.per_gpu and holders:
+            causes.append((name, f"shared by {len(holders)} already, one of them {holder(holders[0])}", "shared"))
+            continue
+        objection = evidence.objection(claim, uses.get(uuid), holders) if uses is not None else None
+        if objection is not None:
+            causes.append((name, objection, objection))
+    earlier = turns.before(claim, queue)
+    behind = _behind(earlier)
+    if not causes:
+        if not earlier and claim.keep_free:
+            text = f"{claim.keep_free + claim.count} free GPUs, of which keep_free leaves {claim.keep_free} to others"
+            return Wait(text, text)
+        return Wait(behind or "its turn", behind)
+    first, text, key = causes[0]
+    others = [name for name, _, _ in causes[1:]]
+    several = f", or for GPU {', '.join(others)}" if others else ""
+    if claim.count > 1:
+        several = f" ({claim.count} GPUs are needed)"
+    ending = f"; {behind}" if behind else ""
+    return Wait(f"GPU {first}, {text}{several}{ending}", f"{first} {key} {others} {behind}")
+
+
+def holder(claim: Claim) -> str:
+    """``alice: python train.py --lr 3 (pid 4242, for 2:13:05)``."""
+    if claim.uid < 0:
+        return "somebody whose claim was deleted (sweep gpus may know more)"
+    what = claim.command or (f"run {claim.run} of {claim.sweep}" if claim.sweep else "a command")
+    return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, for {duration(time.time() - claim.since)})"
+
+
+def duration(seconds: float) -> str:
+    """``2:13:05``; ``0:12`` below an hour."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _behind(earlier: Sequence[Claim]) -> str:
+    if not earlier:
+        return ""
+    stopped = [claim for claim in earlier if evidence.status(claim.pid)[1] in ("T", "t")]
+    note = f", of whom {evidence.user(stopped[0].uid)}'s process {stopped[0].pid} is stopped" if stopped else ""
+    return f"its turn behind {len(earlier)} other{'s' if len(earlier) > 1 else ''}{note}"
