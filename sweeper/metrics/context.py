@@ -41,10 +41,11 @@ class Point(NamedTuple):
 class Ambient:
     """Where in the training the last lines said we are."""
 
-    __slots__ = ("dump_depth", "dump_lines", "epoch", "epochs_total", "split", "start", "step", "steps_total", "zero")
+    __slots__ = ("dump_depth", "dump_lines", "epoch", "epochs_total", "split", "split_epoch", "start", "step", "steps_total", "zero")
 
     def __init__(self) -> None:
         self.split = ""
+        self.split_epoch: float | None = None
         self.epoch: float | None = None
         self.epochs_total: float | None = None
         self.step: float | None = None
@@ -73,10 +74,22 @@ class Ambient:
 
     # -- the part of the data
 
-    def heading(self, split: str | None, *, marker: bool = False) -> None:
+    def heading(self, split: str | None, epoch: float | None, *, marker: bool = False) -> None:
         """A line that announces a part of the data; one that only counts epochs ends what was announced."""
         if split or marker:
             self.split = split or ""
+            self.split_epoch = epoch
+
+    @property
+    def lapses(self) -> bool:
+        """Whether the next epoch ends the part that was announced: validation belongs to the epoch before it."""
+        return bool(self.split) and self.split != "train" and self.split_epoch is not None
+
+    def lapse(self, epoch: float) -> bool:
+        if self.lapses and epoch != self.split_epoch:
+            self.split = ""
+            return True
+        return False
 
     # -- dumps of settings over several lines
 

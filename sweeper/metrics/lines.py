@@ -119,12 +119,16 @@ SPLIT_LABELS = frozenset(
 
 @dataclass
 class Pair:
-    """A name and where its number stands; ``total`` where it is the n of n/m, ``split`` the part the line says it is of."""
+    """A name and where its number stands; ``total`` is the m of n/m; ``label`` is what the line begins with.
+
+    The label tells metrics apart that share a name: ``Heun T=5 acc 0.9``, ``Euler T=5 acc 0.8``.
+    """
 
     name: str
     span: Span
     kind: str
     total: Span | None = None
+    label: str = ""
 
 
 @dataclass
@@ -164,15 +168,34 @@ def parse(text: str) -> Line:
         line.dump = True
         return line
     masked = _counted(line, mask(text))
+    if "|" in text or "," in text or "/" in text:
+        masked = _joint(line, masked)
     scan = _Scan(line, masked)
     end = 0
     for match in NUMBER.finditer(masked):
         if match.start() < end:
             continue
         end = scan.number(match, end)
-    _names(line)
     _tell_apart(line, scan.seen)
+    if line.pairs and (found := _LABEL.match(masked)) and _is_label(found.group(1)):
+        label = normalise(found.group(1))
+        for pair in line.pairs:
+            pair.label = label if not set(words(label)) <= set(words(pair.name)) else ""
     return line
+
+
+_LABEL = re.compile(r"\W*([^\W\d][\w-]*(?:\s[^\W\d][\w-]*)?)(?::\s+(?=[^\W\d])|\s+[A-Za-z]\w*=\s*\d|\]\s)")
+_NO_LABELS = frozenset(
+    """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner engine process
+    result results metrics summary final best new current saving saved model train_model""".split()  # noqa: SIM905
+)
+
+
+def _is_label(text: str) -> bool:
+    parts = words(text)
+    return kind(normalise(text)) == WEAK and not any(
+        part in _NO_LABELS or part in STEPS or part in _LABELS or split_of(part) for part in parts
+    )
 
 
 def _counted(line: Line, text: str) -> str:
@@ -183,9 +206,8 @@ def _counted(line: Line, text: str) -> str:
     if any(word in STEPS for word in tail) or "epoch " in match.group().lower():
         line.epoch = match.span(1)
     splits = [split for word in tail if (split := split_of(word))]
-    filler = f"on {splits[0]}" if splits else ""
-    width = match.end() - match.start()
-    return text[: match.start()] + filler.ljust(width)[:width] + text[match.end() :]
+    line.split = splits[0] if splits else None
+    return text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
 
 
 class _Scan:
@@ -291,7 +313,11 @@ class _Scan:
         joined = "_".join(parts)
         word = joined if joined in STEPS else last if last in STEPS else ""
         whole = value.isdigit()
-        if not word and whole and (found := _AFTER_STEP.match(after)) and not _SEP.search(gap.rstrip()):
+        if word and kind(joined) == STRONG:
+            return None
+        if not word and whole and (found := _AFTER_STEP.match(after)):
+            if _SEP.search(gap.rstrip()):
+                return span[1]
             word = found.group(1).lower().lstrip("个")
         if not word and whole and first:
             head = gap.strip()
@@ -383,6 +409,8 @@ class _Scan:
         elif split:
             name = f"{split}_{name}"
         elif self.split:
+            for average in ("average_", "avg_", "mean_"):
+                name = name.removeprefix(average)
             name = f"{self.split}_{name}"
         elif self.label:
             name = f"{self.label}_{name}"
@@ -426,13 +454,26 @@ def _head(phrase: str) -> tuple[str, str | None]:
     return head, split
 
 
-_JOINT = re.compile(
-    r"(?<![\w|/,])((?:[^\W\d][\w-]*\s?[|/,]\s?)+[^\W\d][\w-]*)\)?\s*[:=]\s*[\[(]?\s*((?:[-+]?[\d.]+(?:[eE][-+]?\d+)?%?\s?[|/,]\s?)+[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+_JOINT = re.compile(  # "acc|logloss = 0.78|0.47", "loss, acc: 0.3, 0.9"
+    r"(?<![\w|/,])((?:[^\W\d][\w-]{0,30}\s?[|/,]\s?)+[^\W\d][\w-]{0,30})[)\]]?\s*[:=]\s*[\[(]?\s*"
+    r"((?:[-+]?[\d.]+(?:[eE][-+]?\d+)?%?\s?[|/,]\s?)+[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
 )
 
 
-def _names(line: Line) -> None:
-    """A setting or unknown name alone on a line says little; beside a metric or a step it is one of theirs."""
+def _joint(line: Line, text: str) -> str:
+    """Several names, then as many numbers; what was understood is blanked out."""
+    match = _JOINT.search(text)
+    if match is None:
+        return text
+    names = [normalise(name) for name in re.split(r"[|/,]", match.group(1))]
+    numbers = list(NUMBER.finditer(text, match.start(2), match.end(2)))
+    kinds = [kind(name) for name in names]
+    if len(numbers) != len(names) or STRONG not in kinds:
+        return text
+    for name, what, number in zip(names, kinds, numbers):
+        if what not in (NEVER, STEP):
+            line.pairs.append(Pair(name, number.span(), what))
+    return text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
 
 
 def _tell_apart(line: Line, seen: dict[int, str | None]) -> None:

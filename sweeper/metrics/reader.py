@@ -11,7 +11,7 @@ from sweeper.metrics import folding, recipe, tables
 from sweeper.metrics.context import Ambient, Point, context_of
 from sweeper.metrics.curve import Curve, Metrics
 from sweeper.metrics.recipe import Recipe
-from sweeper.metrics.summary import summarise
+from sweeper.metrics.summary import OWN, Key, summarise
 
 BATCH = 1 << 20  # bytes that are taken apart at a time
 BLOCK = 1 << 14  # bytes that are skipped at a time where they hold no digit
@@ -19,9 +19,9 @@ _PENDING = 1 << 20  # bytes of a line that has not ended
 _DIGIT = re.compile(rb"[0-9]")
 _NAMES_OF_NUMBERS = (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF ")
 _NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
+_EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
 _BAR = re.compile(rb"%\||\d/\d+ (?:\[|\xe2\x94)|\xe2\x94\x81|\xe2\x94\x80")
 _DRAFTS = 64  # redraws of one bar that count towards the curve of a training that is one bar from end to end
-Key = tuple[str, str]  # (part of the data by context, name)
 
 
 class Reader:
@@ -118,11 +118,11 @@ class Reader:
             if line.strip():
                 self.heading(line)
 
-    def heading(self, line: bytes) -> None:
+    def heading(self, line: bytes, epoch: float | None = None) -> None:
         if len(line) < 400:
             text = line.decode("utf-8", "replace")
             self._table = tables.header(text) or (self._table if tables.is_rule(text) else None)
-            self.ambient.heading(context_of(text))
+            self.ambient.heading(context_of(text), epoch if epoch is not None else self.ambient.epoch)
 
     def _own(self, name: str, pattern: re.Pattern[bytes], data: bytes) -> None:
         values = []
@@ -133,7 +133,7 @@ class Reader:
             except (ValueError, AttributeError):
                 continue
         if values:
-            self.curves.setdefault(("=", name), Curve()).extend([self.lines_read] * len(values), None, values)
+            self.curves.setdefault((OWN, "", name), Curve()).extend([self.lines_read] * len(values), None, values)
 
     # -- what is known
 
@@ -246,7 +246,7 @@ class Batch:
                 return False
             if not _DIGIT.search(line) and not _NAN.search(line):
                 before = (reader.ambient.split, reader._table)
-                reader.heading(line)
+                reader.heading(line, self._epoch_before(place))
                 if tables.is_rule_bytes(line):
                     self.last_rule = place
                 return before != (reader.ambient.split, reader._table)
@@ -261,9 +261,18 @@ class Batch:
         self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]], skip: list[int]
     ) -> bool:
         ambient = self.reader.ambient
+        if b"%|" in line and place not in self.is_draft and (table := tables.header(line.decode("utf-8", "replace"))):
+            self.reader._table = table
+            return True
         if made.fields and not made.dump:
             if place in self.is_draft:
                 self._draft(place, line, shape)
+                return False
+            if made.epoch and ambient.lapses:
+                if (epoch := self._epoch_of(made, line)) is not None and ambient.lapse(epoch):
+                    self._bucket().setdefault(shape, []).append(place)
+                    return True
+                self._read_rows(made, [place], ambient.split)
                 return False
             known[shape] = [place]
             return False
@@ -277,12 +286,23 @@ class Batch:
             if table is not None:
                 self.reader._table = table
                 return True
-            ambient.heading(context_of(line.decode("utf-8", "replace")))
+            ambient.heading(context_of(line.decode("utf-8", "replace")), self._epoch_before(place))
             if before != ambient.split:
                 return True
         if made.pattern is None and len(known) < recipe.FORGET:
             known[shape] = skip
         return False
+
+    def _epoch_of(self, made: Recipe, line: bytes) -> float | None:
+        match = made.pattern.match(line) if made.pattern else None
+        return recipe.number(match.group(made.epoch)) if match else None
+
+    def _epoch_before(self, place: int) -> float | None:
+        """The epoch that the last lines before ``place`` name."""
+        for line in reversed(self.lines[max(0, place - 50) : place]):
+            if found := _EPOCH.search(line):
+                return float(found.group(1))
+        return None
 
     def _mark(self, place: int, line: bytes, made: Recipe) -> None:
         """A line that only says where we are: it holds for the lines after it."""
@@ -296,11 +316,13 @@ class Batch:
         ambient = self.reader.ambient
         self.steps.append(ambient.mark(made, match, place))
         if place not in self.is_draft:
-            ambient.heading(context_of(line.decode("utf-8", "replace")), marker=True)
+            ambient.heading(context_of(line.decode("utf-8", "replace")), ambient.epoch, marker=True)
 
     def _in_table(self, place: int, line: bytes, shape: bytes, made: Recipe) -> bool:
         table = self.reader._table
         assert table is not None
+        if place in self.is_draft:
+            return False
         row = table.row(line.decode("utf-8", "replace"))
         if row is None:
             self.reader._table = None
@@ -311,8 +333,6 @@ class Batch:
                 self._plain(place, line, shape, made, known, [])
             return True
         step, step_name, values = row
-        if place in self.is_draft:
-            return False
         ambient = self.reader.ambient
         if step is None:
             holds = self._holding([place])[0]
@@ -323,7 +343,7 @@ class Batch:
         for metric, (value, kind) in values.items():
             if table.restates and self._restated(metric, value):
                 continue
-            key = (ambient.split or "", metric)
+            key = (ambient.split, "", metric)
             self.found.setdefault(key, []).append(([place], steps, [value], name))
             self._trait(key, kind, True)
         return False
@@ -331,10 +351,9 @@ class Batch:
     def _restated(self, metric: str, value: float) -> bool:
         """Whether ``value`` is only the last value of that metric, rounded."""
         self._settle()
-        curve = self.reader.curves.get((self.reader.ambient.split or "", metric)) or self.reader.curves.get(
-            ("", metric)
-        )
-        return curve is not None and round(curve.last, 2) == value
+        curves = self.reader.curves
+        keys = {(self.reader.ambient.split, "", metric), ("", "", metric)}
+        return any(round(curves[key].last, 2) == value for key in keys if key in curves)
 
     def _settle(self) -> None:
         self._read_all()
@@ -382,7 +401,8 @@ class Batch:
             else:
                 places, steps, values, _ = parts[0]
             trait = self.reader.traits.setdefault(key, {})
-            trait.setdefault("step", parts[0][3] if steps is not None else "index")
+            if steps is not None:
+                trait["step"] = parts[-1][3]
             curve.extend([base + place for place in places], steps, values)
         found.clear()
 
@@ -403,7 +423,7 @@ class Batch:
             if field.total:
                 totals = _floats(columns[field.total - 1])
                 values = [value / total if total else math.nan for value, total in zip(values, totals)]
-            key = (split, field.name)
+            key = (made.split or split, field.label, field.name)
             found.setdefault(key, []).append((places[:], steps, values, name))
             if not drafts:
                 self._trait(key, field.kind, made.steady)

@@ -26,6 +26,7 @@ class Field:
     kind: str
     group: int
     total: int = 0
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Recipe:
     step: int = 0
     steps_total: int = 0
     inner: bool = False
+    split: str = ""
     step_word: str = "step"
     dump: bool = False
 
@@ -93,9 +95,13 @@ def compiled(text: str, line: Line) -> Recipe:
     group = {span: place for place, span in enumerate(spans, 1)}
     return Recipe(
         re.compile(_pattern(text, spans), re.MULTILINE),
-        tuple(Field(p.name, p.kind, group[p.span], group[p.total] if p.total else 0) for p in line.pairs),
-        *(group[span] if span else 0 for span in (line.epoch, line.epochs_total, line.step, line.steps_total)),
+        tuple(Field(p.name, p.kind, group[p.span], group[p.total] if p.total else 0, p.label) for p in line.pairs),
+        epoch=group[line.epoch] if line.epoch else 0,
+        epochs_total=group[line.epochs_total] if line.epochs_total else 0,
+        step=group[line.step] if line.step else 0,
+        steps_total=group[line.steps_total] if line.steps_total else 0,
         inner=line.inner,
+        split=line.split or "",
         step_word=line.step_word,
     )
 

@@ -10,7 +10,8 @@ from sweeper.metrics.curve import Curve, Metrics, Series
 from sweeper.metrics.names import canonical
 from sweeper.metrics.vocabulary import SETTING, STRONG, WEAK, split_of, words
 
-Key = tuple[str, str]  # (part of the data by context, name)
+Key = tuple[str, str, str]  # (part of the data by context, label at the start of the line, name)
+_MOST_LABELS = 6
 OWN = "="  # the context of metrics that the sweep file's own patterns found
 
 
@@ -37,32 +38,50 @@ def named(
     own: Iterable[str] = (),
 ) -> dict[str, tuple[Curve, str]]:
     """{name: (curve, what its steps are)}. Where one word stands under several parts of the data, they come apart."""
-    parts: dict[str, list[str]] = {}
-    for split, name in curves:
-        if split != OWN:
-            parts.setdefault(name, []).append(split)
+    groups: dict[str, list[Key]] = {}
+    for key in curves:
+        if key[0] != OWN:
+            groups.setdefault(key[2], []).append(key)
     out: dict[str, tuple[Curve, str]] = {}
-    for name, splits in parts.items():
-        keys = [(split, name) for split in splits]
+    for name, keys in groups.items():
         if not _is_metric(keys, curves, traits):
             continue
-        apart = len(set(splits) - {"", "train"}) > 0 and len(set(splits)) > 1 and not any(map(split_of, words(name)))
-        if apart:
-            for key in keys:
-                _put(out, f"{key[0]}_{name}" if key[0] else name, curves[key], _step_name(traits.get(key)))
+        labels = list(dict.fromkeys(key[1] for key in keys))
+        if len(labels) > _MOST_LABELS:  # so many are no labels but the beginnings of sentences
+            _split(out, name, keys, curves, drafts, traits)
             continue
-        curve = curves[keys[0]]
-        if len(keys) > 1:
-            curve = curve.copy()
-            for key in keys[1:]:
-                curve.absorb(curves[key])
-        elif curve.count == 1 and (draft := drafts.get(keys[0])) is not None:
-            curve = _drawn(draft, curve)
-        _put(out, name, curve, _step_name(traits.get(keys[0])))
+        for label in labels:
+            full = f"{label}_{name}" if label and len(labels) > 1 else name
+            _split(out, full, [key for key in keys if key[1] == label], curves, drafts, traits)
     for name in own:
-        if (OWN, name) in curves:
-            out[name] = (curves[OWN, name], _step_name(traits.get((OWN, name))))
+        if (key := (OWN, "", name)) in curves:
+            out[name] = (curves[key], _step_name(traits.get(key)))
     return out
+
+
+def _split(
+    out: dict[str, tuple[Curve, str]],
+    name: str,
+    keys: list[Key],
+    curves: Mapping[Key, Curve],
+    drafts: Mapping[Key, Curve],
+    traits: Mapping[Key, Mapping[str, Any]],
+) -> None:
+    """Put the curves of one name into ``out``: one a part of the data, or one in all where only one part is known."""
+    splits = {key[0] for key in keys}
+    if len(splits) > 1 and splits != {"", "train"} and not any(map(split_of, words(name))):
+        for split in splits:
+            full = f"{split}_{name}" if split else name
+            _split(out, full, [key for key in keys if key[0] == split], curves, drafts, traits)
+        return
+    curve = curves[keys[0]]
+    if len(keys) > 1:
+        curve = curve.copy()
+        for key in keys[1:]:
+            curve.absorb(curves[key])
+    elif curve.count == 1 and (draft := drafts.get(keys[0])) is not None:
+        curve = _drawn(draft, curve)
+    _put(out, name, curve, _step_name(traits.get(keys[0])))
 
 
 def _put(out: dict[str, tuple[Curve, str]], name: str, curve: Curve, step_name: str) -> None:

@@ -87,8 +87,9 @@ class Table:
             {f"{name}_{column}": (float(cell), STRONG) for column, cell in pairs if column != "support"},
         )
 
-    def total(self, text: str) -> float | None:
-        found = _OVER.search(text)
+    def total(self, line: bytes) -> float | None:
+        """Of how many steps, where a row says ``1/3``."""
+        found = _OVER.search(line.decode("utf-8", "replace"))
         return float(found.group(2)) if found else None
 
 
@@ -122,7 +123,8 @@ def header(text: str) -> Table | None:
 
 def _column(cell: str) -> str:
     cell = cell.strip(" :()*#").replace("(", " ")
-    return normalise(cell.split()[-1] if cell.lower().startswith("box ") else cell)
+    name = normalise(cell.split()[-1] if cell.lower().startswith("box ") else cell)
+    return {"p": "precision", "r": "recall"}.get(name, name)
 
 
 def _cells(text: str, cut: str) -> list[str]:

@@ -128,9 +128,13 @@ def kind(name: str) -> str:
     if not parts:
         return NEVER
     joined = "_".join(parts)
-    if joined in STEPS or parts[-1] in STEPS:
-        return STEP
     strong = any(map(is_metric_word, parts))
+    if joined in STEPS or (parts[-1] in STEPS and not strong):
+        return STEP
+    if parts[-1] in STEPS and parts[0] in ("best", "last", "max", "min"):
+        return NEVER
+    if any(part in ("len", "length") for part in parts) and any(part in ("ep", "eps", "episode") for part in parts):
+        return STRONG
     if parts[-1] == "rate" and len(parts) > 1 and (parts[-2] in _RATES or strong):
         return STRONG
     if any(part in _NEVER for part in parts) or joined in _NEVER:
