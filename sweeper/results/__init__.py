@@ -10,7 +10,7 @@ from sweeper.errors import InputError
 from sweeper.results.collecting import Report, Target, collect, did_you_mean
 from sweeper.results.data import Run, SweepData, from_folders
 from sweeper.results.formats import flat_runs, to_csv, to_json, to_latex, to_markdown
-from sweeper.results.selecting import Choice
+from sweeper.results.selecting import Choice, narrowed
 from sweeper.results.words import morning_line, summary
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def render(
 
     ``columns`` and ``sort`` name columns (ours may lack their ``run_``; ``-NAME`` sorts the other way round); ``where``
     is a condition as ``DataFrame.query`` has it; ``top`` keeps so many rows (0: all; None: all, and on a terminal the
-    first 40). ``html`` is the page, made by ``sweeper.page``. Raises InputError for what is unknown or malformed.
+    first 40). The page (``html``) filters and sorts by itself: of these it takes ``where`` alone. Raises InputError
+    for what is unknown or malformed.
     """
     if format not in FORMATS:
         raise InputError(f"--format {format}: there is no such format{did_you_mean(format, FORMATS)}")
@@ -72,11 +73,19 @@ def render(
     if format == "parquet":
         return _parquet(many, choice)
     if format == "html":
-        raise InputError("the page is made by sweeper.page.make_page")
+        return _page(many, choice)
     from sweeper.results.table import ROWS, draw
 
     rows = ROWS if top is None else 0
     return "\n".join(draw(one, choice, width=width, color=color, rows=rows) for one in many)
+
+
+def _page(reports: Sequence[Report], choice: Choice) -> str:
+    from sweeper.page import make_page
+    from sweeper.results.payload import payload
+
+    shown = [narrowed(one, choice.where) for one in reports]
+    return make_page(payload(shown), title=", ".join(one.sweep.name for one in reports) + " · sweep report")
 
 
 def _parquet(reports: Sequence[Report], choice: Choice) -> bytes:

@@ -116,7 +116,7 @@ def to_parquet(table: pd.DataFrame, what: Mapping[str, str]) -> bytes:
     try:
         import pyarrow  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
     except ImportError as error:
-        raise InputError("--format parquet needs pyarrow: pip install pyarrow") from error
+        raise InputError("--format parquet needs pyarrow: pip install 'sweep-runner[parquet]'") from error
     table = table.copy()
     for name in table.columns:
         if table[name].dtype == "object":

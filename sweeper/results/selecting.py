@@ -51,12 +51,17 @@ def chosen_runs(report: Report, choice: Choice) -> list[Run]:
     return runs[: choice.top] if choice.top else runs
 
 
+def narrowed(report: Report, where: str) -> Report:
+    """The report of those runs alone for which the condition holds."""
+    if not where:
+        return report
+    left = {run.number for run in chosen_runs(report, Choice(where=where))}
+    return Report(report.sweep, tuple(run for run in report.runs if run.number in left), report.target, report.last)
+
+
 def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]:
     """The configurations of the runs that the choice leaves, best mean first or in the order of ``sort``."""
-    if choice.where:
-        left = {run.number for run in chosen_runs(report, Choice(where=choice.where))}
-        runs = tuple(run for run in report.runs if run.number in left)
-        report = Report(report.sweep, runs, report.target, report.last)
+    report = narrowed(report, choice.where)
     configurations = list(report.configurations)
     for key, turned in reversed(_keys(report, choice.sort)):
         metric = key.metric
