@@ -98,6 +98,16 @@ def remove(env: Mapping[str, str]) -> list[str]:
     return found
 
 
+def installed(env: Mapping[str, str]) -> str | None:
+    """What does it at the next boot, for people; None where nothing does."""
+    if (unit_path(env).parent / "default.target.wants" / UNIT).exists():
+        return str(unit_path(env))
+    done = _run(("crontab", "-l"), env)
+    if done.returncode == 0 and any(line.endswith(MARK) for line in done.stdout.splitlines()):
+        return "the @reboot line in your crontab"
+    return None
+
+
 # -- systemd -------------------------------------------------------------------------------------------------------
 
 
