@@ -21,7 +21,8 @@ Message = dict[str, Any]
 
 def address(sweep_dir: Path) -> Path:
     """The path of the socket of the scheduler of this sweep, in the user's runtime folder. Raises OSError."""
-    digest = hashlib.blake2b(os.fsencode(sweep_dir), digest_size=10).hexdigest()
+    real = os.path.realpath(sweep_dir)  # the same folder by another way must lead to the same scheduler
+    digest = hashlib.blake2b(os.fsencode(real), digest_size=10).hexdigest()
     return paths.runtime_folder() / f"{digest}.sock"
 
 

@@ -5,9 +5,11 @@ The highest attempt decides. Alive means that the run's lock is held; without lo
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from filelock import lock_descriptor
 from sweeper import model, paths
 from sweeper.model import Attempt, Job, Outcome
 
+LOOKS = 0.05  # seconds within which those who only look at a lock have gone again
 _NUMBERED = re.compile(r"^(attempt|outcome)-(\d+)\.json$")
 
 
@@ -34,7 +37,7 @@ class History:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is none, or only half a one."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as paths.replace wrote it
             data = json.load(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -93,23 +96,39 @@ def history(run: paths.RunDir) -> History:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether somebody holds this lock file. Looks without keeping it, by a descriptor that wakes and hinders nobody.
-
-    Raises OSError where locks do not work there.
+    """Whether somebody holds this lock file. Two who look do not hinder each other; whoever takes the lock at that very
+    moment tries again (``take_lock``). Raises OSError where locks do not work there.
     """
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
-        return not lock_descriptor(descriptor, blocking=False)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
     finally:
         os.close(descriptor)
 
 
 def open_lock(lock: Path) -> int:
-    """Open a lock file for holding; it is taken by ``lock_descriptor`` and given back by closing. Raises OSError."""
+    """Open a lock file for holding; it is taken by ``take_lock`` and given back by closing. Raises OSError."""
     return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def take_lock(descriptor: int, patience: float = LOOKS) -> bool:
+    """Take the lock of an open lock file; False where somebody holds it for longer than those who only look at it.
+
+    Also False where the file was deleted meanwhile: another may hold the one that replaced it. Raises OSError.
+    """
+    deadline = time.monotonic() + patience
+    while not lock_descriptor(descriptor, blocking=False):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return os.fstat(descriptor).st_nlink > 0
 
 
 def run_folders(sweep: paths.SweepDir) -> Iterator[tuple[int, paths.RunDir]]:

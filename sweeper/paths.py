@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from sweeper.procs import crashpoint
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
 _FOLDER = re.compile(r"^(\d{4,})(?:-.*)?$")
@@ -29,8 +33,18 @@ class SweepDir:
         return self.path / "sweep.yaml"
 
     @property
+    def state(self) -> Path:
+        """Where locks and queue lie: here, or on a local disk where this file system cannot have them."""
+        return state_folder(self.path)
+
+    @property
+    def pointer(self) -> Path:
+        """Names ``state`` where it is elsewhere."""
+        return self.path / "state-folder"
+
+    @property
     def db(self) -> Path:
-        return self.path / "queue.db"
+        return self.state / "queue.db"
 
     @property
     def owner(self) -> Path:
@@ -40,12 +54,17 @@ class SweepDir:
     @property
     def lock(self) -> Path:
         """Held by the scheduler."""
-        return self.path / "lock"
+        return self.state / "lock"
 
     @property
     def launch_lock(self) -> Path:
         """Held by whoever changes what is wanted."""
-        return self.path / "launch.lock"
+        return self.state / "launch.lock"
+
+    @property
+    def rebuild_lock(self) -> Path:
+        """Held by whoever makes queue.db anew."""
+        return self.state / "rebuild.lock"
 
     @property
     def log(self) -> Path:
@@ -74,7 +93,9 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        return self.path / "lock"
+        """Held while anything of the run lives."""
+        state = state_folder(self.path.parent)
+        return self.path / "lock" if state == self.path.parent else state / f"{self.path.name}.lock"
 
     @property
     def metrics(self) -> Path:
@@ -91,6 +112,25 @@ class RunDir:
 
     def outcome(self, number: int) -> Path:
         return self.path / f"outcome-{number}.json"
+
+
+@functools.lru_cache(maxsize=1024)
+def state_folder(sweep: Path) -> Path:
+    """Where the locks and the queue of a sweep lie: its own folder, or the local one that ``state-folder`` names."""
+    try:
+        named = (sweep / "state-folder").read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return sweep
+    local = Path(named)
+    local.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return local
+
+
+def local_state(sweep: Path) -> Path:
+    """A folder for this sweep's locks and queue on a local disk that outlives a reboot. Raises OSError."""
+    base = own_folder(Path("/var/tmp") / f"sweep-{os.getuid()}")
+    digest = hashlib.blake2b(os.fsencode(sweep), digest_size=8).hexdigest()
+    return base / f"{clean(sweep.name)}-{digest}"
 
 
 def clean(text: str) -> str:
@@ -117,6 +157,7 @@ def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> 
 
     With ``sync`` the file and its folder are on disk when this returns. Raises OSError, and then leaves nothing.
     """
+    crashpoint(f"before {path.name}")
     beside = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile would cost each supervisor 8 ms of imports
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
@@ -125,7 +166,9 @@ def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> 
             file.flush()
             if sync:
                 os.fsync(file.fileno())
+        crashpoint(f"written {path.name}")
         os.replace(beside, path)
+        crashpoint(f"renamed {path.name}")
     except BaseException:
         os.unlink(beside)
         raise
@@ -147,12 +190,16 @@ def runtime_folder() -> Path:
     Raises OSError if the one in the temporary folder belongs to somebody else.
     """
     uid = os.getuid()
-    candidates = [Path(f"/run/user/{uid}"), Path("/tmp")]
-    base = next(folder for folder in candidates if os.access(folder, os.W_OK))
-    path = base / "sweep" if base.name == str(uid) else base / f"sweep-{uid}"
+    # Not /run/user: it is emptied when the user's last login ends, and the sweep goes on (tmux keeps to /tmp as well).
+    path = Path("/tmp") / f"sweep-{uid}"
+    return own_folder(path)
+
+
+def own_folder(path: Path) -> Path:
+    """``path``, made where missing, as a folder of this user alone. Raises OSError if it is somebody else's."""
     path.mkdir(mode=0o700, exist_ok=True)
     status = path.lstat()
-    if status.st_uid != uid or status.st_mode & 0o077 or not path.is_dir() or path.is_symlink():
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or not path.is_dir() or path.is_symlink():
         raise OSError(f"{path} is not a folder of yours alone (mode 0700): remove it or have it removed")
     return path
 

@@ -6,7 +6,6 @@ A pid alone is never trusted: it is paired with the start time that the kernel k
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -15,10 +14,33 @@ from collections.abc import Callable, Iterable, Iterator
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+ROUNDS = 20  # looks for what was forked meanwhile, before the killing begins
+_CRASH = os.environ.get("SWEEP_TEST_CRASH")
+
+
+def crashpoint(name: str) -> None:
+    """Where the fault suite may kill this process; does nothing unless SWEEP_TEST_CRASH names an armed link."""
+    if _CRASH is not None:
+        _crash(_CRASH, name)
+
+
+def _crash(link: str, name: str) -> None:
+    """Die by SIGKILL if the symbolic link says this point's name, and be the only one that does: removing it claims it.
+
+    Its target is the beginning of a point's name; the harness makes it at the moment of its choice (tests/faults).
+    """
+    try:
+        if name.startswith(os.readlink(link)):
+            os.unlink(link)
+            os.kill(os.getpid(), signal.SIGKILL)
+    except FileNotFoundError:
+        return
 
 
 def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument. Raises OSError."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
         error = ctypes.get_errno()
@@ -99,12 +121,17 @@ def signal_all(targets: Iterable[int], number: int) -> None:
 def kill_descendants(root: int) -> bool:
     """SIGKILL everything below ``root``, a subreaper; True when nothing was left to kill.
 
-    They are stopped first, so that a program which forks without end cannot outrun the killing.
+    They are stopped first, until no more appear, so that a program which forks without end cannot outrun the killing.
     """
-    found = descendants(root)
-    signal_all(found, signal.SIGSTOP)
-    signal_all(found, signal.SIGKILL)
-    return not found
+    stopped: dict[int, None] = {}
+    for _ in range(ROUNDS):
+        fresh = [pid for pid in descendants(root) if pid not in stopped]
+        if not fresh:
+            break
+        signal_all(fresh, signal.SIGSTOP)
+        stopped.update(dict.fromkeys(fresh))
+    signal_all(stopped, signal.SIGKILL)
+    return not stopped
 
 
 def _mentions(pid: int, variable: bytes) -> bool:
@@ -143,9 +170,9 @@ def _writable(pid: int, descriptor: str) -> bool:
     return False
 
 
-def of_run(run_dir: str, lock: str) -> list[int]:
+def of_run(run_dir: str, lock: str, spare: Iterable[int] = ()) -> list[int]:
     """The living processes of this user that belong to the run in ``run_dir``: whose environment names it as
-    SWEEP_RUN_DIR, or that have its lock file open. This process itself is left out."""
+    SWEEP_RUN_DIR, or that have its lock file open for writing. This process and those in ``spare`` are left out."""
     variable = b"SWEEP_RUN_DIR=" + os.fsencode(run_dir)
     try:
         status = os.stat(lock)
@@ -153,10 +180,11 @@ def of_run(run_dir: str, lock: str) -> list[int]:
     except OSError:
         identity = (-1, -1)
     uid = os.getuid()
+    own = {os.getpid(), *spare}
     found = []
     for pid in pids():
         try:
-            if pid == os.getpid() or os.stat(f"/proc/{pid}").st_uid not in (uid, 0):
+            if pid in own or os.stat(f"/proc/{pid}").st_uid not in (uid, 0):
                 continue
         except OSError:
             continue
@@ -165,9 +193,9 @@ def of_run(run_dir: str, lock: str) -> list[int]:
     return found
 
 
-def end_run(run_dir: str, lock: str, *, patience: float = 5.0) -> list[int]:
+def end_run(run_dir: str, lock: str, *, patience: float = 5.0, spare: Iterable[int] = ()) -> list[int]:
     """End everything that is left of a lost run; give the pids of what would not die within ``patience`` seconds."""
-    return end_all(lambda: of_run(run_dir, lock), patience=patience)
+    return end_all(lambda: of_run(run_dir, lock, spare), patience=patience)
 
 
 def end_all(find: Callable[[], list[int]], *, patience: float) -> list[int]:

@@ -39,8 +39,11 @@ def main() -> None:
 
 def _note(sweep: SweepDir, text: str) -> None:
     """For whoever looks why the window is gone."""
-    with open(sweep.log, "a", encoding="utf-8", errors="replace") as file:
-        file.write(text.rstrip() + "\n")
+    try:
+        with open(sweep.log, "a", encoding="utf-8", errors="replace") as file:
+            file.write(text.rstrip() + "\n")
+    except OSError:
+        return  # its folder is gone, or full
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,13 +22,15 @@ from sweeper.model import Outcome
 from sweeper.scheduler.engines import Engine, Opened
 from sweeper.scheduler.line import Line
 from sweeper.scheduler.word import Word
-from sweeper.store import Store, reconcile
+from sweeper.store import Store, open_store, reconcile
 from sweeper.store.db import PAUSE, RUN, STOP
-from sweeper.store.rebuild import LOST_LIMIT
+from sweeper.store.rebuild import LOST_LIMIT, REBUILT, is_damage, put_aside
 
 OPENING = 30.0  # seconds within which a standby must have reported
 AGAIN = 5.0  # seconds until something that did not work is tried again
 STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
+ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
+LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
 HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
 
 
@@ -65,13 +68,17 @@ class Adopted:
     number: int
     pidfd: int | None
     check_at: float
+    looks: int = 0
 
 
 class Scheduler:
-    """Runs one sweep until nothing is left to do. The caller holds the sweep's lock in ``lock``."""
+    """Runs one sweep until nothing is left to do. The caller holds the sweep's lock by the descriptor ``lock``."""
 
-    def __init__(self, sweep: paths.SweepDir, store: Store, engine: Engine, server: socket.socket, word: Word) -> None:
+    def __init__(
+        self, sweep: paths.SweepDir, store: Store, engine: Engine, server: socket.socket, word: Word, lock: int
+    ) -> None:
         self.sweep = sweep
+        self.lock = lock
         self.store = store
         self.engine = engine
         self.server = server
@@ -86,23 +93,30 @@ class Scheduler:
         self.hung_up = False
         self.hold_until = 0.0
         self.leaving = False
+        self.ill = False
         self._signals: list[int] = []
 
     # -- start, loop, end --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Raises InputError where the queue cannot be read (never launched, or its file no longer parses)."""
+        """Raises InputError where the queue cannot be read (never launched, or its file no longer parses), SweepError
+        where the sweep's folder is taken away."""
         self._catch_signals()
         self.selector.register(self.server, selectors.EVENT_READ, self._accept)
+        self.line.load(())
         self._reconcile()
         self.line.load(self._busy())
         self._stop_asked()
-        self._fill()
-        while not self.leaving and not self._finished():
-            self._sleep()
-            self._handle_signals()
-            self._do_later()
-            self._fill()
+        while not self.leaving:
+            try:
+                self._fill()
+                if self._finished():
+                    break
+                self._sleep()
+                self._handle_signals()
+                self._do_later()
+            except sqlite3.Error as error:
+                self._fall_ill(error)
         self.engine.finish()
 
     def _sleep(self) -> None:
@@ -130,8 +144,8 @@ class Scheduler:
                 signal.signal(number, lambda caught, _frame: self._signals.append(caught))
 
     def _handle_signals(self) -> None:
-        seen, self._signals = self._signals, []
-        for number in seen:
+        while self._signals:
+            number = self._signals.pop(0)
             if number == signal.SIGHUP:
                 self.hang_up()
             elif number == signal.SIGINT:
@@ -144,6 +158,7 @@ class Scheduler:
         """The session, its server or the chain's terminal is gone: the sweep stops, and stays stopped."""
         if not self.hung_up:
             self.hung_up = True
+            self.hold_until = 0.0
             self.stop("its tmux session was closed" if self.line.wish.session else "its terminal was closed")
 
     def stop(self, why: str) -> None:
@@ -155,7 +170,7 @@ class Scheduler:
         self._load()
 
     def _finished(self) -> bool:
-        if self.workers_active() or self.adopted or any(worker.stage is Stage.ENDED for worker in self.workers):
+        if self.ill or self.adopted or any(worker.number for worker in self.workers):
             return False
         if self.line.wish.want == RUN and not self.line.empty:
             return False
@@ -178,21 +193,75 @@ class Scheduler:
             self._dismiss(worker)
         return True
 
+    # -- a queue that cannot be read or written ----------------------------------------------------------------
+
+    def _fall_ill(self, error: sqlite3.Error) -> None:
+        """Start nothing until the queue works again: a full disk gets room, a damaged or deleted file is rebuilt.
+
+        What happens meanwhile stands in the run folders and is read from there then.
+        """
+        self.word.log(f"the queue cannot be used: {error}; tried again in {AGAIN:g} s")
+        if is_damage(error):
+            self.store.close()
+            put_aside(self.sweep)
+        if not self.ill:
+            self.ill = True
+            self._at(0.0 if is_damage(error) or self.store.stale else AGAIN, self._heal)
+
+    def _heal(self) -> None:
+        self._check_folder()
+        try:
+            if self.store.stale:
+                self.store.close()
+                self._use(open_store(self.sweep))
+            wish = self.store.wish()
+            if wish is None or (wish.want == STOP and wish.why == REBUILT):
+                self.store.set_wish(self.line.wish)
+            self._reconcile()
+        except (sqlite3.Error, errors.SweepError) as error:
+            self.word.log(f"the queue still cannot be used: {error}")
+            self._at(AGAIN, self._heal)
+            return
+        self.ill = False
+        self._load()
+
+    def _use(self, store: Store) -> None:
+        self.word.log("the queue was opened anew")
+        self.store = self.line.store = self.word.store = store
+
+    def _check_folder(self) -> None:
+        """Raises SweepError where this is no longer the sweep's folder, and its lock no longer the sweep's."""
+        try:
+            there = os.stat(self.sweep.lock)
+        except OSError:
+            there = None
+        ours = os.fstat(self.lock)
+        if there is None or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            raise errors.SweepError(
+                f"{self.sweep.path} was deleted or moved while the sweep ran: no more runs are started there.\n"
+                "    Launch the sweep file again to go on"
+            )
+
     # -- what is wanted ----------------------------------------------------------------------------------------
 
     def _load(self) -> None:
         """Take up the wish and the queue as they are now."""
+        if self.ill:
+            return
+        if self.store.stale:
+            raise sqlite3.OperationalError("its file was deleted or replaced")
         try:
             self.line.load(self._busy())
         except (errors.SweepError, OSError) as error:
             self.word.log(f"the queue cannot be read: {error}")
             return
-        wanted = set(self.store.wanted()) if not isinstance(self.store.wanted(), range) else self.store.wanted()
+        wanted = self.store.wanted()
         for worker in list(self.workers):
-            if worker.stage in (Stage.PREPARING, Stage.READY) and (
-                self.line.wish.want != RUN or worker.number not in wanted
-            ):
-                self._take_back(worker)
+            if worker.stage in (Stage.PREPARING, Stage.READY):
+                if worker.number not in wanted:
+                    self._take_back(worker, back=False)
+                elif self.line.wish.want != RUN:
+                    self._take_back(worker)
         self._stop_asked()
         if self.line.wish.want == STOP:
             self._stop_all(self.line.wish.why or "the sweep was stopped")
@@ -241,7 +310,7 @@ class Scheduler:
         return sum(worker.stage is Stage.ACTIVE for worker in self.workers)
 
     def _capacity(self) -> int:
-        if self.line.wish.want != RUN or time.monotonic() < self.hold_until:
+        if self.ill or self.line.wish.want != RUN or time.monotonic() < self.hold_until:
             return 0
         capacity = self.line.wish.parallel or 1
         return min(capacity, self.word.allowance(self.line.spec, capacity))
@@ -257,7 +326,9 @@ class Scheduler:
             if worker.stage is Stage.READY and worker.channel is not None:
                 attempts, _, _ = self.store.tries(worker.number)
                 worker.stage = Stage.ACTIVE
+                procs.crashpoint("before go")
                 worker.channel.send("go", known=attempts)
+                procs.crashpoint("gone")
                 free -= 1
         self._prefetch(free)
         for worker in list(self.workers):
@@ -270,7 +341,7 @@ class Scheduler:
 
     def _prefetch(self, free: int) -> None:
         for worker in list(self.workers):
-            if worker.stage is Stage.IDLE and not self._prepare(worker):
+            if self.ill or (worker.stage is Stage.IDLE and not self._prepare(worker)):
                 break
         if self.line.wish.want != RUN or self._capacity() == 0:
             return
@@ -307,6 +378,7 @@ class Scheduler:
         try:
             run = self.line.make(number)
         except (OSError, KeyError) as error:
+            self._check_folder()
             self.word.log(f"run {number} cannot be prepared: {error}; tried again in {AGAIN:g} s")
             self.line.put_back(number)
             self.hold_until = time.monotonic() + AGAIN
@@ -338,7 +410,11 @@ class Scheduler:
             worker.opened.channel = None
         if worker in self.workers:
             self.workers.remove(worker)
-        self._at(0.0, lambda: self.engine.gone(worker.opened))
+        self._at(0.0, lambda: self._look_after(worker.opened))
+
+    def _look_after(self, opened: Opened) -> None:
+        if not self.engine.gone(opened):
+            self._at(0.2, lambda: self._look_after(opened))
 
     # -- what supervisors say ----------------------------------------------------------------------------------
 
@@ -346,6 +422,10 @@ class Scheduler:
         try:
             sock, _ = self.server.accept()
         except BlockingIOError:
+            return
+        except OSError as error:  # no descriptor left, say
+            self.word.log(f"a connection could not be taken: {error}")
+            time.sleep(0.05)
             return
         visitor = Channel(sock)
         self.visitors.append(visitor)
@@ -420,8 +500,9 @@ class Scheduler:
             self._fill()
         elif kind == "recorded":
             worker.recorded = True
-            self._enter_outcome(worker.number, Outcome.from_json(message["outcome"]))
+            number, worker.number = worker.number, 0
             self._bid_farewell(worker, str(message["outcome"]["outcome"]))
+            self._enter_outcome(number, Outcome.from_json(message["outcome"]))
         elif kind == "interrupt":
             self.stop("Ctrl-C, twice")
         else:
@@ -435,13 +516,13 @@ class Scheduler:
             self.word.log(f"run {number} cannot be prepared: {message['why']}")
             worker.number = 0
             self.line.put_back(number)
-            self._count_death()
-            self.hold_until = time.monotonic() + HANGUP_PAUSE
+            self._trouble(full=bool(message.get("full")))
         elif kind == "withdrawn":
             worker.number = 0
             self.store.set_state(number, str(message["outcome"]), str(message["why"]))
         elif kind == "unrecorded":
             worker.recorded = True
+            worker.number = 0
             self.word.log(f"run {number}: {message['why']}; it ended as {message['outcome']['outcome']}")
             self.store.set_state(number, model.FAILED, str(message["why"]))
         elif kind == "refused":
@@ -452,15 +533,30 @@ class Scheduler:
         if cause == "held":
             self.word.log(f"run {number} is still alive; waiting for it")
             self._adopt(number)
-        elif cause == "error":
+        elif cause in ("error", "full"):
             self.word.log(f"run {number}: {why}")
-            self.line.put_back(number)
-            self._count_death()
-            self.hold_until = time.monotonic() + HANGUP_PAUSE
+            self._put_back(number)
+            self._trouble(full=cause == "full")
         else:  # its folder knows of an attempt that the queue had not heard of
             self._settle(number)
 
+    def _trouble(self, *, full: bool) -> None:
+        """Something kept a supervisor from its run. A full disk is waited for; the rest is an error before long."""
+        if full:
+            self.hold_until = time.monotonic() + AGAIN
+        else:
+            self._count_death()
+            self.hold_until = time.monotonic() + HANGUP_PAUSE
+
+    def _put_back(self, number: int) -> None:
+        """Queue a run again, unless it is gone from the file or was stopped meanwhile."""
+        record = self.store.record(number)
+        if record is not None and record.wanted and record.state == model.QUEUED:
+            self.line.put_back(number)
+
     def _enter_start(self, worker: Worker, message: Message) -> None:
+        if worker not in self.workers or worker.recorded:
+            return  # it has ended meanwhile
         self.store.set_started(
             worker.number, int(message["attempt"]), float(message["at"]), list(message["gpus"]), socket.gethostname()
         )
@@ -484,7 +580,7 @@ class Scheduler:
                 self._count_death()
             return
         if stage in (Stage.PREPARING, Stage.READY):
-            self.line.put_back(number)
+            self._put_back(number)
             self._count_death()
             return
         if not worker.started:
@@ -521,7 +617,7 @@ class Scheduler:
             if again:
                 self.store.requeue(number)
         if again:
-            self.line.put_back(number)
+            self._put_back(number)
             self.word.log(f"run {number}: {outcome.outcome}, {outcome.reason}; tried again")
             return
         if outcome.reason == "its window was closed" and self.hold_until < time.monotonic():
@@ -548,37 +644,33 @@ class Scheduler:
             return
         if past.attempts <= known and record.state != model.LOST:
             self.store.requeue(number)  # it had not begun
-            self.line.put_back(number)
+            self._put_back(number)
             return
         state = self.store.set_lost(number, past.attempts, LOST_LIMIT)
         self.word.log(f"run {number}: attempt {past.attempts} was lost")
         if state == model.QUEUED:
-            self.line.put_back(number)
+            self._put_back(number)
 
     # -- runs of an earlier scheduler --------------------------------------------------------------------------
 
     def _reconcile(self) -> None:
         with self.store:
-            alive = reconcile(self.store, self.sweep)
+            alive, ended = reconcile(self.store, self.sweep, self._busy())
+        for number, outcome in ended:
+            self._enter_outcome(number, outcome)
         for record in alive:
             self._adopt(record.number)
-        for record in self.store.records([model.LOST], gone=False):
-            self._settle_lost(record.number)
+        for record in self.store.records([model.LOST]):
+            self._settle(record.number)
 
-    def _settle_lost(self, number: int) -> None:
-        record = self.store.record(number)
-        assert record is not None
-        run = paths.RunDir(Path(record.folder or ""))
-        procs.end_run(str(run.path), str(run.lock), patience=2.0)
-        self.store.set_lost(number, folders.history(run).attempts, LOST_LIMIT)
-
-    def _adopt(self, number: int) -> None:
+    def _adopt(self, number: int, looks: int = 0) -> None:
+        """Take over a run that is held by somebody else's supervisor, or by what is left of it."""
         record = self.store.record(number)
         if record is None or record.folder is None:
             return
         attempt = folders.history(paths.RunDir(Path(record.folder))).attempt
         pidfd = None if attempt is None else procs.pidfd(attempt.pid, attempt.start_ticks)
-        adopted = Adopted(number, pidfd, time.monotonic() + 0.2)
+        adopted = Adopted(number, pidfd, time.monotonic() + ADOPTING, looks)
         self.adopted.append(adopted)
         if attempt is not None and pidfd is not None and record.state != model.RUNNING:
             self.store.set_started(number, attempt.number, attempt.started, attempt.gpus, attempt.host)
@@ -591,7 +683,16 @@ class Scheduler:
         if adopted.pidfd is not None:
             self.selector.unregister(adopted.pidfd)
             os.close(adopted.pidfd)
+        elif adopted.looks < LOOKS and self._still_held(adopted.number):
+            self._adopt(adopted.number, adopted.looks + 1)  # it may just be about to write its attempt, or to leave
+            return
         self._settle(adopted.number)
+
+    def _still_held(self, number: int) -> bool:
+        record = self.store.record(number)
+        return (
+            record is not None and record.folder is not None and folders.is_held(paths.RunDir(Path(record.folder)).lock)
+        )
 
     # -- later -------------------------------------------------------------------------------------------------
 
@@ -601,10 +702,10 @@ class Scheduler:
 
     def _do_later(self) -> None:
         now = time.monotonic()
-        due = [action for moment, action in self.later if moment <= now]
-        self.later = [(moment, action) for moment, action in self.later if moment > now]
-        for action in due:
-            action()
+        due = [entry for entry in self.later if entry[0] <= now]
+        for entry in due:
+            self.later.remove(entry)  # before it is done: what fails is not done again, and the others are not lost
+            entry[1]()
 
 
 def _pids(left: list[int]) -> str:

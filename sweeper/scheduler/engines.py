@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sweeper import paths
+from sweeper import paths, procs
 from sweeper.channel import Channel
 from sweeper.supervisor import boot
 
@@ -38,7 +38,7 @@ class Engine(Protocol):
     def open(self) -> Opened: ...
     def begun(self, opened: Opened, title: str) -> None: ...
     def ended(self, opened: Opened, well: bool) -> None: ...
-    def gone(self, opened: Opened) -> None: ...
+    def gone(self, opened: Opened) -> bool: ...
     def finish(self) -> None: ...
 
 
@@ -53,12 +53,24 @@ class Windows:
 
         self._tmux = tmux
         self.session = session
-        self._argv: Sequence[str] = (sys.executable, "-I", "-S", boot.__file__, str(socket), paths.import_path())
+        self._argv: Sequence[str] = (
+            sys.executable,
+            "-I",
+            "-S",
+            "-X",
+            "utf8",
+            boot.__file__,
+            str(socket),
+            paths.import_path(),
+        )
         self._kept: list[Pane] = []
 
     def open(self) -> Opened:
         """Raises SweepError where the session is gone."""
-        return Opened(pane=self._tmux.new_window(self.session, "standby", self._argv))
+        procs.crashpoint("before standby")
+        opened = Opened(pane=self._tmux.new_window(self.session, "standby", self._argv))
+        procs.crashpoint("standby opened")
+        return opened
 
     def begun(self, opened: Opened, title: str) -> None:
         assert opened.pane is not None
@@ -73,11 +85,12 @@ class Windows:
         while len(self._kept) > KEPT:
             self._tmux.close(self._kept.pop(0))
 
-    def gone(self, opened: Opened) -> None:
+    def gone(self, opened: Opened) -> bool:
         """Close a window whose supervisor has left (the user's settings may keep dead windows)."""
         assert opened.pane is not None
         if opened.pane not in self._kept:
             self._tmux.close(opened.pane)
+        return True
 
     def finish(self) -> None:
         return
@@ -96,12 +109,12 @@ class Chain:
     def open(self) -> Opened:
         """Fork; the child never returns from here. Raises OSError."""
         ours, theirs = Channel.pair()
+        procs.crashpoint("before standby")
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 _close_all_but(theirs, self.held)
-                os.setpgid(0, 0)
                 self._forked(theirs, self.held)
                 status = 0
             finally:
@@ -115,12 +128,13 @@ class Chain:
     def ended(self, opened: Opened, well: bool) -> None:
         return
 
-    def gone(self, opened: Opened) -> None:
+    def gone(self, opened: Opened) -> bool:
+        """Collect a supervisor that has left; False while it is still about to."""
         assert opened.pid is not None
         try:
-            os.waitpid(opened.pid, 0)
+            return os.waitpid(opened.pid, os.WNOHANG)[0] != 0
         except ChildProcessError:
-            return
+            return True
 
     def finish(self) -> None:
         if self.held is not None:

@@ -12,7 +12,7 @@ from sweeper import command, model, paths
 from sweeper.errors import InputError
 from sweeper.model import GpuRequest, Job
 from sweeper.spec import Spec, read_spec
-from sweeper.store import Store, Wish
+from sweeper.store import SOURCE, Store, Wish
 from sweeper.store.catalog import Catalog, texts, values
 
 
@@ -38,7 +38,9 @@ class Line:
         generations = self.store.generations()
         if not generations:
             raise InputError(f"the queue in {self.sweep.path} was rebuilt: launch its sweep file again to go on")
-        self.spec = read_spec(wish.file, text=self.sweep.file.read_text(encoding="utf-8"))
+        # From the same transaction as the wish: sweep.yaml, written a moment later, is for people and for a rebuild.
+        text = self.store.flag(SOURCE) or self.sweep.file.read_text(encoding="utf-8")
+        self.spec = read_spec(wish.file, text=text)
         self.template = command.template(self.spec)
         self._catalog = Catalog(generations, wish.file)
         taken = set(busy)

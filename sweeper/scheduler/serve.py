@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 
-from filelock import lock_descriptor
-
 from sweeper import channel, errors, folders, model, paths
 from sweeper.scheduler import boot
 from sweeper.scheduler.core import Scheduler
@@ -19,12 +17,14 @@ from sweeper.store.db import RUN
 from sweeper.supervisor.relay import Window
 from sweeper.supervisor.standby import Supervisor
 
+TAKING = 2.0  # seconds within which a scheduler that was just told to end is gone
+
 
 def take(sweep: paths.SweepDir) -> int | None:
     """The descriptor of the sweep's lock, or None where another scheduler has it. Raises OSError."""
     lock = folders.open_lock(sweep.lock)
     os.set_inheritable(lock, False)
-    if lock_descriptor(lock, blocking=False):
+    if folders.take_lock(lock, TAKING):
         return lock
     os.close(lock)
     return None
@@ -50,14 +50,14 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
     engine: Engine
     if wish.parallel is None:
         window = Window()
-        engine = Chain(lambda ours, held: Supervisor(ours, window, chain=True, held=held).run())
+        engine = Chain(lambda ours, held: Supervisor(ours, Window(), chain=True, held=held).run())
         window.raw()
     else:
         engine = Windows(wish.session, channel.address(sweep.path))
         if table:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             shown = _show(sweep)
-    scheduler = Scheduler(sweep, store, engine, server, word)
+    scheduler = Scheduler(sweep, store, engine, server, word, lock)
     try:
         scheduler.run()
     finally:
@@ -66,6 +66,7 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
         if shown is not None:
             shown.terminate()
             shown.wait()
+    store = scheduler.store  # it may have been opened anew
     counts = store.counts()
     word.log("scheduler ends: " + (summary(counts) or "no runs"))
     wish = store.wish() or wish

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from array import array
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeper import model
+from sweeper import model, procs
 from sweeper.model import Outcome, RunRecord
 
 RUN, PAUSE, STOP = "run", "pause", "stop"
@@ -81,10 +82,14 @@ def unpack(blob: bytes | None) -> array[int] | None:
 
 
 class Store:
-    """An open queue. Every method is one transaction unless it runs inside ``with store:``. Raises sqlite3.Error."""
+    """An open queue. Every method is one transaction unless it runs inside ``with store:``. Raises sqlite3.Error.
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    ``runs`` is where the run folders lie, if it is not where the database is.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False, runs: Path | None = None) -> None:
         self.path = path
+        self.runs = path.parent if runs is None else runs
         mode = "ro" if readonly else "rwc"
         uri = f"file:{_uri(path)}?mode={mode}"
         self.connection = sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None)
@@ -94,13 +99,36 @@ class Store:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self.connection.execute("PRAGMA cache_size = -2000")
             self.connection.executescript(_SCHEMA)
+        self._opened = _identity(path)
 
     def __enter__(self) -> Store:
         self.connection.execute("BEGIN IMMEDIATE")
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self.connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+        if kind is None:
+            procs.crashpoint("before commit")
+            try:
+                self.connection.execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+            procs.crashpoint("committed")
+        else:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:  # SQLite itself takes some back, on a full disk
+            self.connection.execute("ROLLBACK")
+
+    def synced(self) -> None:
+        """From now on, have each transaction on disk before it is reported done, also against a reset."""
+        self.connection.execute("PRAGMA synchronous = FULL")
+
+    @property
+    def stale(self) -> bool:
+        """Whether the file was deleted or replaced since it was opened."""
+        return _identity(self.path) != self._opened
 
     def close(self) -> None:
         self.connection.close()
@@ -231,7 +259,7 @@ class Store:
             params=json.loads(params),
             texts=json.loads(texts),
             state=state,
-            folder=None if folder is None else str(self.path.parent / folder),
+            folder=None if folder is None else str(self.runs / folder),
             attempts=attempts,
             exit_code=code,
             signal=signal,
@@ -367,6 +395,14 @@ class Store:
                 record.number,
             ),
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _uri(path: Path) -> str:

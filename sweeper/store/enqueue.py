@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sweeper import model
 from sweeper.command import Template
@@ -14,6 +16,7 @@ from sweeper.store import catalog
 from sweeper.store.catalog import Catalog
 from sweeper.store.db import Store, Wish
 
+SOURCE = "source"  # the flag that holds the text of the sweep file as last launched
 AGAIN = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED, model.LOST)
 
 
@@ -32,25 +35,38 @@ class _Rest:
     """The touched runs that no generation tells of (their database was lost): by identity and parameters."""
 
     def __init__(self, store: Store, known: Catalog, template: Template) -> None:
-        self._numbers: dict[tuple[str, str], int] = {}
+        self._touched: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         spans = [(era.generation.first, era.generation.first + era.generation.count) for era in known.eras]
         for record in store.records():
             if not any(first <= record.number < end for first, end in spans):
-                self._numbers[(record.key, catalog.identity_of(record.params))] = record.number
+                self._touched[record.key, catalog.identity_of(record.params)] = record.number, record.params
         self._template = template
 
     def __bool__(self) -> bool:
-        return bool(self._numbers)
+        return bool(self._touched)
+
+    def in_order(self, points: Points) -> bool:
+        """Whether they have the numbers that a first launch of these points gives."""
+        for (key, _), (number, params) in self._touched.items():
+            index = points.index(params)
+            if index is None or index + 1 != number or self._template.key(points[index]) != key:
+                return False
+        return True
 
     def number(self, params: model.Params) -> int | None:
-        return self._numbers.get((self._template.key(params), catalog.identity_of(catalog.values(params))))
+        found = self._touched.get((self._template.key(params), catalog.identity_of(catalog.values(params))))
+        return None if found is None else found[0]
 
 
-def enqueue(store: Store, spec: Spec, points: Points, template: Template, wish: Wish) -> Change:
-    """Make the file true in one transaction. The caller holds the launch lock.
+def enqueue(
+    store: Store, spec: Spec, points: Points, template: Template, wish: Wish, *, again: Sequence[str] = AGAIN
+) -> Change:
+    """Make the file true in one transaction. The caller holds the launch lock. Runs in the states ``again`` are queued
+    again.
 
     Raises InputError if an edited command would repeat finished runs; then nothing has changed.
     """
+    store.synced()
     with store:
         generations = store.generations()
         known = Catalog(generations, spec.file)
@@ -62,10 +78,11 @@ def enqueue(store: Store, spec: Spec, points: Points, template: Template, wish: 
             _mark(store)
         new = sum(generation.count for generation in store.generations()[len(generations) :])
         left = store.counts().get(model.QUEUED, 0)
-        again = store.requeue_all(AGAIN)
+        requeued = store.requeue_all(again)
         store.set_wish(wish)
+        store.set_flag(SOURCE, spec.source)
         done = store.counts().get(model.DONE, 0)
-        return Change(total=store.total(), new=new, kept=done, gone=max(0, queued + new - left), again=len(again))
+        return Change(total=store.total(), new=new, kept=done, gone=max(0, queued + new - left), again=len(requeued))
 
 
 def _unchanged(known: Catalog, spec: Spec, template: Template) -> bool:
@@ -101,6 +118,11 @@ def _renumber(store: Store, known: Catalog, rest: _Rest, spec: Spec, points: Poi
     """Give every point its number: the one it has, or the next."""
     first = store.next_number()
     count = len(points)
+    if not known.eras and rest and rest.in_order(points):
+        first = 1  # a rebuilt database: every run gets the number that it had
+        store.add_generation(template.identity, spec.source, first, count, None)
+        store.set_wanted(first, count, None)
+        return
     if not any(era.generation.identity == template.identity for era in known.eras) and not rest:
         store.add_generation(template.identity, spec.source, first, count, None)
         store.set_wanted(first, count, None)

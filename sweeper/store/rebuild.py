@@ -6,13 +6,19 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Collection
 from pathlib import Path
 
-from sweeper import folders, model, paths
+from sweeper import command, folders, model, paths
 from sweeper.errors import SweepError
-from sweeper.model import RunRecord
+from sweeper.grid import expand
+from sweeper.model import Outcome, RunRecord
+from sweeper.spec import read_spec
 from sweeper.store.db import STOP, Store, Wish
+from sweeper.store.enqueue import enqueue
 
+REBUILDING = 30.0  # seconds that another may take to rebuild a database
+REBUILT = "the queue was rebuilt from the run folders"
 LOST_LIMIT = 3  # attempts in a row that vanished without an outcome make a run failed
 
 
@@ -22,20 +28,22 @@ def open_store(sweep: paths.SweepDir, *, readonly: bool = False) -> Store:
     Raises SweepError where it can neither be opened nor rebuilt.
     """
     try:
-        missing = not sweep.db.exists()
-        if missing and readonly and not any(True for _ in folders.run_folders(sweep)):
-            raise SweepError(f"{sweep.path} holds no sweep (it has no queue.db and no runs)")
-        if not missing:
+        if sweep.db.exists():
             return _checked(sweep, readonly=readonly)
+        if readonly and not any(True for _ in folders.run_folders(sweep)):
+            raise SweepError(f"{sweep.path} holds no sweep (it has no queue.db and no runs)")
     except sqlite3.DatabaseError as error:
-        if not _is_damage(error):
+        if not is_damage(error):
             raise SweepError(f"the queue {sweep.db} cannot be opened: {error}") from error
-        _aside(sweep.db)
-    return _rebuilt(sweep)
+    try:
+        _rebuild(sweep)
+        return _checked(sweep, readonly=readonly)
+    except (sqlite3.Error, OSError) as error:
+        raise SweepError(f"the queue {sweep.db} cannot be made: {error}") from error
 
 
 def _checked(sweep: paths.SweepDir, *, readonly: bool) -> Store:
-    store = Store(sweep.db, readonly=readonly)
+    store = Store(sweep.db, readonly=readonly, runs=sweep.path)
     try:
         store.wish()
         store.total()
@@ -49,31 +57,64 @@ def _checked(sweep: paths.SweepDir, *, readonly: bool) -> Store:
     return store
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database itself is broken, rather than busy, unreadable or on a full disk."""
     text = str(error)
     return any(word in text for word in ("malformed", "not a database", "no such table", "no such column", "corrupt"))
 
 
-def _aside(database: Path) -> None:
+def put_aside(sweep: paths.SweepDir) -> None:
+    """Keep a damaged database under another name. A log that its deleted database left would spoil the next one."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ""):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{database}{suffix}", f"{database}.damaged-{stamp}{suffix}")
+            os.replace(f"{sweep.db}{suffix}", f"{sweep.db}.damaged-{stamp}{suffix}")
 
 
-def _rebuilt(sweep: paths.SweepDir) -> Store:
-    """A new database from run.json, the attempts and the outcomes. What is wanted is entered by the next launch."""
+def _rebuild(sweep: paths.SweepDir) -> None:
+    """Put a new database where the missing or damaged one was, made beside and linked there when it is whole.
+
+    One process at a time does it, and whoever comes later finds it done.
+    """
+    lock = folders.open_lock(sweep.rebuild_lock)
     try:
-        store = Store(sweep.db)
-    except sqlite3.Error as error:
-        raise SweepError(f"the queue {sweep.db} cannot be made: {error}") from error
+        if not folders.take_lock(lock, REBUILDING):
+            raise OSError(f"somebody else has been rebuilding it for {REBUILDING:g} s")
+        if sweep.db.exists():
+            try:
+                _checked(sweep, readonly=False).close()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+            else:
+                return
+        put_aside(sweep)
+        beside = sweep.db.with_name(f".queue.{os.getpid()}.db")
+        store = Store(beside, runs=sweep.path)
+        try:
+            _fill(store, sweep)
+        finally:
+            store.close()
+        os.replace(beside, sweep.db)
+    finally:
+        os.close(lock)
+
+
+def _fill(store: Store, sweep: paths.SweepDir) -> None:
+    """Enter run.json, the attempts and the outcomes, and what was wanted last; stopped: nobody starts by looking."""
     with store:
         for _, run in folders.run_folders(sweep):
             _restore(store, run)
         last = _last_launch(sweep)
-        if last is not None:
-            store.set_wish(last)
-    return store
+        if last is None:
+            return
+        store.set_wish(last)
+    try:
+        spec = read_spec(last.file, text=sweep.file.read_text(encoding="utf-8"))
+        points, template = expand(spec), command.template(spec)
+    except (OSError, ValueError, SweepError):
+        return  # the next launch enters what is wanted
+    enqueue(store, spec, points, template, last, again=())
 
 
 def _restore(store: Store, run: paths.RunDir) -> None:
@@ -119,21 +160,24 @@ def _last_launch(sweep: paths.SweepDir) -> Wish | None:
                 environment=number,
                 parallel=data.get("parallel"),
                 want=STOP,
-                why="the queue was rebuilt from the run folders",
+                why=REBUILT,
                 options=data.get("options") or {},
             )
     return None
 
 
-def reconcile(store: Store, sweep: paths.SweepDir) -> list[RunRecord]:
-    """Make the states of all runs that were in flight agree with their folders; give those that are alive.
+def reconcile(
+    store: Store, sweep: paths.SweepDir, busy: Collection[int] = ()
+) -> tuple[list[RunRecord], list[tuple[int, Outcome]]]:
+    """Make the states of all runs that were in flight agree with their folders, but for those in ``busy``.
 
-    The caller holds the sweep's lock. Outcomes that the database had not heard of are entered; what has neither
-    outcome nor lock is given as lost by its state, and the caller queues it again after ending what is left of it.
+    Gives the runs that are alive, and the outcomes that the queue had not heard of, which the caller enters. What has
+    neither outcome nor lock becomes lost; the caller queues it again. He holds the sweep's lock, or that of its launch
+    while it has no scheduler.
     """
-    alive = []
+    alive, ended = [], []
     for record in store.records([model.QUEUED, model.WAITING, model.RUNNING]):
-        if record.folder is None:
+        if record.folder is None or record.number in busy:
             continue
         run = paths.RunDir(Path(record.folder))
         if folders.is_held(run.lock):
@@ -142,9 +186,9 @@ def reconcile(store: Store, sweep: paths.SweepDir) -> list[RunRecord]:
         past = folders.history(run)
         known = record.attempts - (1 if record.state == model.RUNNING else 0)
         if past.outcome is not None and past.attempts > known:
-            store.set_outcome(record.number, past.outcome)
+            ended.append((record.number, past.outcome))
         elif past.attempts > known or record.state == model.RUNNING:
             store.set_state(record.number, model.LOST)
         elif record.state == model.WAITING:
             store.requeue(record.number)
-    return alive
+    return alive, ended

@@ -12,14 +12,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import lock_descriptor
-
 from sweeper import folders, model, oom, paths, procs
 from sweeper.model import Attempt, Job, Outcome
 from sweeper.supervisor import shell
 from sweeper.supervisor.relay import Relay, Window
 
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
+LONGEST = 131_000  # bytes of one variable; the kernel refuses to start programs with a longer one
 TAIL = 65_536  # bytes of the log's end that are searched for what a run died of
 
 
@@ -62,6 +61,8 @@ class Running:
             SWEEP_RUN_DIR=str(self.run.path),
             SWEEP_PARAMS=json.dumps(self.job.params, ensure_ascii=False),
         )
+        if len(os.fsencode(environment["SWEEP_PARAMS"])) > LONGEST:
+            del environment["SWEEP_PARAMS"]  # run.json has them
         for name in ("TMUX", "TMUX_PANE"):
             if name in os.environ:
                 environment[name] = os.environ[name]
@@ -70,17 +71,25 @@ class Running:
     def fork(self, leased: list[int]) -> None:
         """Fork the command's shell, held at its pipe. Raises OSError."""
         self.shell = shell.fork(self.job, self.environment, self.window.size(), [self.lock, *leased])
-        self.relay = Relay(self.shell.master, self.log, self.window)
+        self.relay = Relay(self.shell.master, self.shell.slave, self.log, self.window)
 
     def take(self) -> bool:
         """Take the run's lock; False where somebody else has it. Raises OSError."""
-        return bool(lock_descriptor(self.lock, blocking=False)) and os.fstat(self.lock).st_nlink > 0
+        procs.crashpoint("before lock")
+        taken = folders.take_lock(self.lock)
+        procs.crashpoint("locked")
+        return taken
+
+    def end_leftovers(self) -> list[int]:
+        """End what is left of an attempt that vanished without an outcome; give the pids of what would not die."""
+        own = procs.descendants(os.getpid())
+        return procs.end_run(str(self.run.path), str(self.run.lock), patience=2.0, spare=own)
 
     def begin(self, gpus: list[str], variables: Mapping[str, str], waited: float) -> Attempt:
         """Write the attempt and let the command go. Raises OSError; then nothing has begun."""
         assert self.shell is not None
         number = folders.history(self.run).attempts + 1
-        self.attempt = Attempt(
+        attempt = Attempt(
             number=number,
             pid=os.getpid(),
             start_ticks=procs.start_ticks(os.getpid()) or 0,
@@ -92,10 +101,12 @@ class Running:
             waited=round(waited, 3),
             git=self.git,
         )
-        paths.replace(self.run.attempt(number), json.dumps(self.attempt.to_json()))
+        paths.replace(self.run.attempt(number), json.dumps(attempt.to_json()))
+        self.attempt = attempt
         self.shell.release({"SWEEP_ATTEMPT": str(number), **variables})
+        procs.crashpoint("released")
         self.began = time.monotonic()
-        return self.attempt
+        return attempt
 
     def reap(self) -> bool:
         """Collect every child that has ended; True when nothing of the run is left alive."""
@@ -154,6 +165,7 @@ class Running:
 
     def record(self, outcome: Outcome) -> None:
         """Put the log, then the outcome, on disk. Raises OSError (a full disk, say); may be called again."""
+        procs.crashpoint("before log sync")
         os.fsync(self.log)
         paths.replace(self.run.outcome(outcome.attempt), json.dumps(outcome.to_json()), sync=True)
 
@@ -162,6 +174,8 @@ class Running:
         descriptors = [self.log, self.lock]
         if self.shell is not None:
             descriptors.insert(0, self.shell.master)
+            if self.relay is not None and self.relay.slave is not None:
+                descriptors.insert(0, self.relay.slave)
             if self.attempt is None:
                 descriptors.insert(0, self.shell.go)  # a shell that was never let go leaves when its pipe closes
         for descriptor in descriptors:

@@ -7,7 +7,6 @@ out there. It is held up by a full disk: nothing more is read until the log has 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import termios
@@ -20,7 +19,6 @@ WINDOW_PENDING = 1 << 20
 TYPED_PENDING = 1 << 16
 READ = 1 << 16
 READS = 64  # at most so many reads of the terminal before the log is written and the others get their turn
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Window:
@@ -103,10 +101,15 @@ def _writable(descriptor: int) -> bool:
 
 
 class Relay:
-    """The command's terminal on one side, log and window on the other."""
+    """The command's terminal on one side, log and window on the other.
 
-    def __init__(self, master: int, log: int, window: Window) -> None:
+    ``slave`` is the command's side of its terminal: it is held open here until ``drain``, so that a run which closes
+    its outputs and opens /dev/tty again later is still heard.
+    """
+
+    def __init__(self, master: int, slave: int, log: int, window: Window) -> None:
         self.master = master
+        self.slave: int | None = slave
         self.log = log
         self.window = window
         self.ended = False
@@ -155,9 +158,7 @@ class Relay:
         while self.unsaved:
             try:
                 written = os.write(self.log, self.unsaved)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
+            except OSError as error:  # full, over quota, gone: whatever it is, no byte may be lost of it
                 self.trouble = f"the log cannot be written: {error.strerror}; the run is held until it can"
                 return False
             self.unsaved = self.unsaved[written:]
@@ -169,6 +170,9 @@ class Relay:
 
         A stranger may have the terminal open (a debugger); it is given ``patience`` seconds without output.
         """
+        if self.slave is not None:
+            os.close(self.slave)
+            self.slave = None
         deadline = time.monotonic() + patience
         while not self.ended and not self.unsaved:
             if self.pump():

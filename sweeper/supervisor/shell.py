@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shlex
@@ -14,22 +15,26 @@ from dataclasses import dataclass
 from sweeper import procs
 from sweeper.model import Job
 
+NOT_STARTED = 126  # the exit status of a shell that could not be executed, as shells have it
+LONG = 100_000  # bytes of a script; the kernel takes 131,071 in one argument
 GO = 9  # the descriptor at which the shell waits; closed before the user's words are run
 _PROLOGUE = f'IFS= read -r -u {GO} SWEEP_GO || exit 125; exec {GO}<&-; eval "$SWEEP_GO"; unset SWEEP_GO\n'
 
 
 @dataclass(frozen=True)
 class Shell:
-    """A forked shell: its pid, the pipe that lets it go, and our side of its terminal."""
+    """A forked shell: its pid, the pipe that lets it go, and both sides of its terminal (its own is ``slave``)."""
 
     pid: int
     go: int
     master: int
+    slave: int
 
     def release(self, variables: Mapping[str, str]) -> None:
         """Let the command start, with these variables besides the environment that it was forked with."""
         words = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-        os.write(self.go, f"export {words}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # it is dead already; its status will tell how
+            os.write(self.go, f"export {words}\n".encode())
         os.close(self.go)
 
 
@@ -53,18 +58,18 @@ def fork(job: Job, environment: Mapping[str, str], size: tuple[int, int], keep: 
     reader, writer = os.pipe()
     parent = os.getpid()
     text = script(job)
+    procs.crashpoint("before fork")
     pid = os.fork()
     if pid == 0:
-        status = 126
         try:
             _become(job, environment, slave, reader, keep, parent, text)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             os.write(2, f"sweep: the command could not be started: {error}\r\n".encode())
         finally:
-            os._exit(status)
-    os.close(slave)
+            os._exit(NOT_STARTED)
+    procs.crashpoint("forked")
     os.close(reader)
-    return Shell(pid, writer, master)
+    return Shell(pid, writer, master, slave)
 
 
 def _become(
@@ -98,7 +103,19 @@ def _become(
         os.dup2(reader, GO)
     os.set_inheritable(GO, True)
     os.chdir(job.workdir)
+    if len(os.fsencode(text)) > LONG:
+        text = f". /proc/self/fd/{_kept_in_memory(text)}\n"
     os.execvpe("bash", ["bash", "-c", text], dict(environment))
+
+
+def _kept_in_memory(text: str) -> int:
+    """The descriptor of a file without a name that holds ``text``."""
+    descriptor = os.memfd_create("command", 0)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
+        file.write(text)
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD, GO + 1)
+    os.close(descriptor)
+    return moved
 
 
 def _above(descriptor: int) -> int:

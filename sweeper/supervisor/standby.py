@@ -198,7 +198,7 @@ class Supervisor:
             self._go(int(message["known"]))
         elif kind == "stop":
             self.stop(model.STOPPED, str(message["why"]))
-        elif kind == "bye":
+        elif kind == "bye" and (self.running is None or self.running.attempt is None):
             self._leave()
 
     def _prepare(self, folder: Path) -> None:
@@ -206,8 +206,8 @@ class Supervisor:
             self.running = Running(folder, self.window)
             if self.running.job.gpus.count == 0 or self.held is not None:
                 self.running.fork(self._leased())
-        except (OSError, ValueError, KeyError) as error:
-            self._tell("unprepared", why=str(error))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._tell("unprepared", why=str(error), full=_is_full(error))
             self._leave()
             return
         self._tell("prepared")
@@ -228,11 +228,15 @@ class Supervisor:
                 self._refuse("held")
                 return
             past = folders.history(run.run)
+            if past.attempts > known:
+                self._refuse("known" if past.outcome is not None else "lost")
+                return
+            if past.attempts and past.outcome is None and (left := run.end_leftovers()):
+                who = ", ".join(map(str, left))
+                self._refuse("error", why=f"what is left of its lost attempt will not end: process {who}")
+                return
         except OSError as error:
-            self._refuse("error", why=f"its lock cannot be taken: {error}")
-            return
-        if past.attempts > known:
-            self._refuse("known" if past.outcome is not None else "lost")
+            self._refuse(_cause(error), why=f"its lock cannot be taken: {error}")
             return
         self.waiting_since = time.monotonic()
         if run.shell is None:
@@ -241,6 +245,7 @@ class Supervisor:
             self._begin()
 
     def _refuse(self, cause: str, why: str = "") -> None:
+        self._let_go()
         self._tell("refused", cause=cause, why=why)
         self._leave()
 
@@ -282,7 +287,7 @@ class Supervisor:
             self.running.fork(self._leased())
         except OSError as error:
             self._release()
-            self._refuse("error", why=f"its shell cannot be forked: {error}")
+            self._refuse(_cause(error), why=f"its shell cannot be forked: {error}")
             return
         self._begin()
 
@@ -295,13 +300,14 @@ class Supervisor:
             attempt = run.begin(gpus, variables, time.monotonic() - self.waiting_since)
         except OSError as error:
             self._release()
-            self._refuse("error", why=f"its attempt cannot be written: {error}")
+            self._refuse(_cause(error), why=f"its attempt cannot be written: {error}")
             return
         self._tell("started", attempt=attempt.number, gpus=gpus, at=attempt.started)
         if self.chain:
             self.window.write(_header(run).encode("utf-8", "replace"))
         if run.relay is not None:
             run.relay.resize()
+        self._reap()  # it may be dead already, and then no signal tells of it any more
 
     # -- typing and the window ---------------------------------------------------------------------------------
 
@@ -365,6 +371,8 @@ class Supervisor:
             return
         empty = run.reap()
         if run.attempt is None:
+            if run.status is not None and os.WIFSIGNALED(run.status):
+                self._refuse("error", why="its shell was killed before it began")
             return
         if empty:
             self._finish()
@@ -383,6 +391,7 @@ class Supervisor:
             self._drain(run)
             outcome = run.outcome(*verdict)
             self.window.write(_farewell(run, outcome))
+        procs.crashpoint("before ended")
         self._tell("ended", number=run.job.number)
         self._release()
         if outcome is None:
@@ -391,6 +400,7 @@ class Supervisor:
             self.window.write(_farewell(run, outcome))
         if self._record(run, outcome):
             self._tell("recorded", outcome=outcome.to_json())
+            procs.crashpoint("before unlock")
             run.close()
             self._wait_for_bye()
         else:
@@ -403,8 +413,13 @@ class Supervisor:
         while run.relay.unsaved:
             self._report_trouble(run.relay.trouble)
             time.sleep(RETRY)
+            if self._told_to_leave():
+                return
             if run.relay.save():
                 run.relay.drain()
+
+    def _told_to_leave(self) -> bool:
+        return any(number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) for number in self._seen)
 
     def _verdict(self, run: Running) -> tuple[str | None, str]:
         if self.told is not None:
@@ -442,7 +457,7 @@ class Supervisor:
             except OSError as error:
                 self._report_trouble(f"its outcome cannot be written: {error.strerror}; tried again every second")
                 time.sleep(RETRY)
-                if any(number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) for number in self._seen):
+                if self._told_to_leave():
                     return False
             else:
                 return True
@@ -475,9 +490,23 @@ class Supervisor:
         if self.waiter is not None:
             self.waiter.close()
             self.waiter = None
+        self._let_go()
+        self.left = True
+
+    def _let_go(self) -> None:
+        """Give back a run that has not begun."""
         if self.running is not None and self.running.attempt is None:
             self.running.close()
-        self.left = True
+            self.running = None
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether this will pass: a full disk or a full quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _cause(error: OSError) -> str:
+    return "full" if _is_full(error) else "error"
 
 
 def _ending(status: int | None) -> tuple[int | None, int | None]:
