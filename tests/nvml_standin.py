@@ -19,7 +19,7 @@ SONAME = "libnvidia-ml.so.1"
 
 @dataclass
 class StandInGpu:
-    """One GPU as the stand-in's driver shows it; ``processes`` maps pids to bytes, ``instances`` UUIDs to (total, used)."""
+    """A GPU as its driver shows it; ``processes`` maps pids to bytes, ``instances`` UUIDs to (total, used)."""
 
     uuid: str
     name: str = "Stand-in 40GB"
@@ -75,11 +75,8 @@ def build(folder: Path, *flags: str) -> Path:
     if compiler is None:
         pytest.skip("no C compiler for the stand-in of NVIDIA's library")
     library = folder / SONAME
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", *flags, f"-Wl,-soname,{SONAME}"]
-        + ["-o", str(library), str(SOURCE)],
-        check=True,
-    )
+    options = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", *flags, f"-Wl,-soname,{SONAME}"]
+    subprocess.run([compiler, *options, "-o", str(library), str(SOURCE)], check=True)
     return library
 
 
@@ -104,6 +101,19 @@ def machine(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from sweeper.lease import nvidia
 
     nvidia.stop()
+    forget(found.uuids)
+
+
+def forget(uuids: list[str]) -> None:
+    """Remove what a test of the whole program left of these GPUs in the folder that all users share."""
+    from sweeper.lease import claims, folder
+
+    shared = folder.choose()
+    for path in [path for one in uuids for path in shared.glob(f"gpu-{one}*")]:
+        path.unlink()
+    for claim in claims.read_all(shared):
+        if set(claim.allowed) & set(uuids):
+            (shared / claim.name).unlink(missing_ok=True)
 
 
 @pytest.fixture

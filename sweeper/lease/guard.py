@@ -17,8 +17,8 @@ from sweeper.lease.asking import MAX_SHARE
 _PORTS = (20000, 32768)  # above well-known services, below the ports that Linux hands out by itself
 
 
-def hold(what: str) -> socket.socket | None:
-    """Take a name; None where somebody has it. Closing the socket gives it back."""
+def hold(what: str) -> int | None:
+    """Take a name; None where somebody has it. Closing the descriptor that is given gives it back."""
     found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
         found.bind(_address(what))
@@ -27,7 +27,7 @@ def hold(what: str) -> socket.socket | None:
         if error.errno == errno.EADDRINUSE:
             return None
         raise
-    return found
+    return found.detach()
 
 
 def is_held(what: str, probe: socket.socket) -> bool:
@@ -58,8 +58,11 @@ def whole(uuid: str) -> bool:
         return is_held(gpu(uuid), probe)
 
 
-def port() -> tuple[int, socket.socket]:
-    """A TCP port that nobody listens on and no other run was given, and what keeps it so. Raises SweepError."""
+def port() -> tuple[int, int]:
+    """A TCP port that nobody listens on and no other run was given, and the descriptor that keeps it so.
+
+    Raises SweepError where there is none left.
+    """
     first, end = _PORTS[0], min(_PORTS[1], _ephemeral())
     if end - first < 1000:
         end = _PORTS[1]
@@ -71,7 +74,7 @@ def port() -> tuple[int, socket.socket]:
             continue
         if _unused(number):
             return number, kept
-        kept.close()
+        os.close(kept)
     raise SweepError(f"no TCP port between {first} and {end} is free for MASTER_PORT")
 
 

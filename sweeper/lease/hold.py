@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import socket
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,24 +32,16 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 class Taken:
     """The locks on one or more GPUs. Closing gives them back, as far as no other process has inherited them."""
 
-    descriptors: list[int]
-    guards: list[socket.socket]
-
-    @property
-    def fds(self) -> list[int]:
-        return [*self.descriptors, *(one.fileno() for one in self.guards)]
+    fds: list[int]
 
     def close(self) -> None:
-        for one in self.guards:
-            one.close()
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-        self.guards, self.descriptors = [], []
+        while self.fds:
+            os.close(self.fds.pop())
 
 
 def take(folder: Path, uuids: Sequence[str], per_gpu: int) -> Taken | str:
     """Take all of these GPUs, or none and give the UUID of the one that somebody has. Raises OSError, SweepError."""
-    taken = Taken([], [])
+    taken = Taken([])
     done = False
     try:
         for uuid in sorted(uuids):  # everybody in the same order
@@ -81,7 +72,7 @@ def _take_place(folder: Path, uuid: str, per_gpu: int, taken: Taken) -> bool:
 def _guard(what: str, taken: Taken) -> bool:
     kept = guard.hold(what)
     if kept is not None:
-        taken.guards.append(kept)
+        taken.fds.append(kept)
     return kept is not None
 
 
@@ -93,7 +84,7 @@ def _lock(path: Path, taken: Taken, *, shared: bool) -> bool:
             if not (_lock_shared(descriptor) if shared else lock_descriptor(descriptor, blocking=False)):
                 return False
             if _same(descriptor, path):
-                taken.descriptors.append(descriptor)
+                taken.fds.append(descriptor)
                 descriptor = -1
                 return True
         finally:
@@ -185,7 +176,7 @@ class Lease:
 
     @property
     def fds(self) -> list[int]:
-        return [*self._taken.fds, self._port.fileno(), self._descriptor]
+        return [*self._taken.fds, self._port, self._descriptor]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -213,7 +204,7 @@ class Lease:
                 claims.write(self._descriptor, replace(self.claim, released=claims.ticks_now()))
         finally:
             self._taken.close()
-            self._port.close()
+            os.close(self._port)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)  # last: its closing is what wakes those who wait
 

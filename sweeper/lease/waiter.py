@@ -170,6 +170,7 @@ class Waiter:
             if chosen is not None:
                 lease = self._take(chosen, queue)
                 if lease is not None:
+                    self._clean(found, uses)
                     return lease
                 self._again = time.monotonic() + 0.001 * (1 + random.random())
                 self._say(found, held, uses)

@@ -43,10 +43,10 @@ def wait(
             causes.append((name, objection, objection))
     earlier = turns.before(claim, queue)
     behind = _behind(earlier)
+    if not earlier and claim.keep_free and len(claim.allowed) - len(causes) >= claim.count:
+        text = f"more free GPUs: keep_free leaves {claim.keep_free} to others"
+        return Wait(text, text)
     if not causes:
-        if not earlier and claim.keep_free:
-            text = f"{claim.keep_free + claim.count} free GPUs, of which keep_free leaves {claim.keep_free} to others"
-            return Wait(text, text)
         return Wait(behind or "its turn", behind)
     first, text, key = causes[0]
     others = [name for name, _, _ in causes[1:]]

@@ -1,0 +1,64 @@
+"""One process that waits for GPUs and holds them, for the tests: told what to do by its arguments and its input.
+
+Prints one JSON object a line: ``waiting`` whenever the cause changes, ``got`` once. A line ``release`` ends it; with
+``child`` it first starts a program that inherits the lease and writes its pid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from sweeper.lease import Lease, Waiter
+from sweeper.model import GpuRequest
+
+
+def say(**data: Any) -> None:
+    print(json.dumps(data), flush=True)
+
+
+def wait(waiter: Waiter) -> Lease:
+    poller = select.poll()
+    poller.register(waiter.fileno(), select.POLLIN)
+    said = ""
+    while (lease := waiter.try_acquire()) is None:
+        if waiter.waiting_for().text != said:
+            said = waiter.waiting_for().text
+            say(event="waiting", text=said)
+        seconds = waiter.timeout()
+        poller.poll(None if seconds is None else seconds * 1000 + 0.5)
+    return lease
+
+
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    if asked.get("uid"):
+        os.setgid(asked["uid"])
+        os.setuid(asked["uid"])
+    os.umask(asked.get("umask", 0o22))
+    request = GpuRequest(**{"count": 1, **asked.get("request", {})})
+    waiter = Waiter(
+        request, {"command": asked.get("command", "python train.py"), "pid": os.getpid()}, Path(asked["folder"])
+    )
+    say(event="queued", claim=waiter.claim.name)
+    lease = wait(waiter)
+    waiter.close()
+    child = None
+    if asked.get("child"):
+        descriptors = [os.dup(one) for one in lease.fds] if asked["child"] == "inherits" else []
+        child = subprocess.Popen(["sleep", "600"], pass_fds=descriptors, stdout=subprocess.DEVNULL)
+        for one in descriptors:
+            os.close(one)
+    say(event="got", names=lease.names, env=dict(lease.environment), child=child.pid if child else None)
+    sys.stdin.readline()
+    lease.close()
+    say(event="released")
+
+
+if __name__ == "__main__":
+    main()

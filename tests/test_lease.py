@@ -1,0 +1,515 @@
+"""Leases of GPUs: order, sharing, others' processes, crashes, deleted and hostile files."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sweeper import gpus
+from sweeper.errors import InputError, SweepError
+from sweeper.lease import Lease, Waiter, claims, folder, guard
+from sweeper.model import GpuRequest
+
+if TYPE_CHECKING:
+    from lease_processes import Drivers
+    from nvml_standin import StandIn
+
+pytest_plugins = ["nvml_standin", "lease_processes"]
+GB = 1_000_000_000
+
+
+@pytest.fixture
+def waiter(machine: StandIn, locks: Path) -> Any:
+    """Starts a waiter of this process: ``waiter(count=2)``; everything is closed at the end."""
+    started: list[Waiter] = []
+
+    def start(command: str = "python train.py", **asked: Any) -> Waiter:
+        started.append(Waiter(GpuRequest(**{"count": 1, **asked}), {"command": command}, locks))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def lease_of(waiter: Waiter, patience: float = 15.0) -> Lease:
+    """The lease, slept for as a supervisor does."""
+    deadline = time.monotonic() + patience
+    while (lease := waiter.try_acquire()) is None:
+        assert time.monotonic() < deadline, waiter.waiting_for().text
+        seconds = waiter.timeout()
+        select.select([waiter], [], [], min(seconds if seconds is not None else 60.0, deadline - time.monotonic()))
+    waiter.close()
+    return lease
+
+
+def refused(waiter: Waiter) -> bool:
+    """Whether it gets nothing, also after the short looks that follow a wake-up."""
+    return all(waiter.try_acquire() is None for _ in range(4))
+
+
+def test_a_free_gpu_is_leased_and_told(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    lease = lease_of(waiter(count=2))
+    assert lease.names == ["0", "1"]
+    assert lease.environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert lease.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert [gpu.uuid for gpu in lease.gpus] == machine.uuids[:2]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", int(lease.environment["MASTER_PORT"])))
+    lease.close()
+    lease.close()
+
+
+def test_concurrent_runs_have_ports_of_their_own(waiter: Callable[..., Waiter]) -> None:
+    leases = [lease_of(waiter()) for _ in range(4)]
+    assert len({lease.environment["MASTER_PORT"] for lease in leases}) == 4
+    for lease in leases:
+        lease.close()
+
+
+def test_a_port_that_somebody_listens_on_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("", 0))
+        server.listen()
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(guard, "_PORTS", (taken, taken + 1))
+        with pytest.raises(SweepError, match="MASTER_PORT"):
+            guard.port()
+
+
+def test_who_holds_and_who_waits_is_said(waiter: Callable[..., Waiter], locks: Path) -> None:
+    lease = lease_of(waiter("python a.py --lr 3", allowed=(1,)))
+    second, third = waiter(allowed=(1,)), waiter(allowed=(0, 1), count=2)
+    assert refused(second)
+    text = second.waiting_for().text
+    assert text.startswith("GPU 1, held by ")
+    assert f": python a.py --lr 3 (pid {os.getpid()}, for 0:0" in text
+    assert refused(third)
+    assert third.waiting_for().text.endswith("; its turn behind 1 other")
+    lease.close()
+    rows = gpus.snapshot(locks)
+    assert [row.state for row in rows] == ["free"] * 4
+    assert [len(row.queue) for row in rows] == [1, 2, 0, 0]
+
+
+def test_the_cause_stays_the_same_object_until_it_changes(waiter: Callable[..., Waiter]) -> None:
+    lease = lease_of(waiter(allowed=(0,)))
+    second = waiter(allowed=(0,))
+    refused(second)
+    first_text = second.waiting_for()
+    refused(second)
+    assert second.waiting_for() is first_text
+    lease.close()
+
+
+def test_the_waiter_is_woken_when_the_holder_goes(waiter: Callable[..., Waiter]) -> None:
+    lease = lease_of(waiter(count=None))
+    second = waiter()
+    second.try_acquire()
+    assert select.select([second], [], [], 0)[0] == []
+    lease.close()
+    assert select.select([second], [], [], 10)[0] == [second]
+    lease_of(second).close()
+
+
+def test_two_gpus_are_not_starved_by_those_that_want_one(waiter: Callable[..., Waiter]) -> None:
+    leases = [lease_of(waiter()) for _ in range(4)]
+    large, small = waiter(count=2), waiter()
+    leases.pop().close()
+    assert refused(large)
+    assert refused(small)
+    leases.pop().close()
+    assert refused(small)
+    both = lease_of(large)
+    assert len(both.gpus) == 2
+    assert refused(small)
+    both.close()
+    lease_of(small).close()
+    for lease in leases:
+        lease.close()
+
+
+def test_nobody_keeps_a_gpu_that_he_may_not_take(waiter: Callable[..., Waiter]) -> None:
+    lease = lease_of(waiter(allowed=(0,)))
+    first, second = waiter(allowed=(0, 1), count=2), waiter(allowed=(1, 2))
+    assert refused(first)
+    other = lease_of(second)
+    assert other.names == ["2"]
+    other.close()
+    lease.close()
+
+
+def test_whoever_leaves_the_queue_lets_the_next_go(waiter: Callable[..., Waiter]) -> None:
+    lease = lease_of(waiter(allowed=(0,)))
+    first, second = waiter(allowed=(0, 1), count=2), waiter(allowed=(1,))
+    assert refused(first)
+    assert refused(second)
+    first.close()
+    assert select.select([second], [], [], 10)[0] == [second]
+    lease_of(second).close()
+    lease.close()
+
+
+def test_sharing_runs_share_and_never_beside_one_alone(waiter: Callable[..., Waiter]) -> None:
+    shared = [lease_of(waiter(allowed=(0,), per_gpu=2)) for _ in range(2)]
+    third, alone = waiter(allowed=(0,), per_gpu=2), waiter(allowed=(0,))
+    assert refused(third)
+    assert "shared by 2 already" in third.waiting_for().text
+    third.close()
+    assert refused(alone)
+    shared.pop().close()
+    assert refused(alone)
+    late = waiter(allowed=(0,), per_gpu=2)
+    assert refused(late), "it would come before one that waits to be alone"
+    shared.pop().close()
+    whole = lease_of(alone)
+    assert refused(late)
+    whole.close()
+    lease_of(late).close()
+
+
+def test_the_smaller_of_two_numbers_of_sharers_counts(waiter: Callable[..., Waiter]) -> None:
+    shared = [lease_of(waiter(allowed=(0,), per_gpu=2)), lease_of(waiter(allowed=(0,), per_gpu=4))]
+    assert refused(waiter(allowed=(0,), per_gpu=4))
+    for lease in shared:
+        lease.close()
+
+
+def test_memory_counts_what_was_promised(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    machine.gpus[0].total, machine.gpus[0].used = 40 * GB, 0
+    machine.save()
+    asked = {"allowed": (0,), "per_gpu": 4, "memory": 15 * GB}
+    first, second = lease_of(waiter(**asked)), lease_of(waiter(**asked))
+    third = waiter(**asked)
+    assert refused(third)
+    assert third.waiting_for().text.startswith("GPU 0, where 10.0 GB are free and 15.0 GB are asked for")
+    machine.occupy(0, os.getpid(), 15 * GB)  # allocated now: no longer promised, and not counted twice
+    assert refused(third)
+    second.close()
+    lease_of(third).close()
+    first.close()
+    machine.vacate(0, os.getpid())
+
+
+def test_what_can_never_be_had_is_refused_at_once(waiter: Callable[..., Waiter]) -> None:
+    for asked, words in [
+        ({"count": 5}, "only 4 GPUs may be used here"),
+        ({"allowed": (0, 9)}, "there is no GPU 9 here; this machine has 0, 1, 2, 3"),
+        ({"memory": 99 * GB}, "can never be free"),
+        ({"count": 4, "keep_free": 1}, "this machine has 4 GPUs"),
+        ({"per_gpu": 0}, "per_gpu"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            waiter(**asked)
+
+
+def test_keep_free_leaves_gpus_to_others(waiter: Callable[..., Waiter]) -> None:
+    lease = lease_of(waiter(count=2))
+    polite = waiter(count=1, keep_free=2)
+    assert refused(polite)
+    assert "keep_free leaves 2 to others" in polite.waiting_for().text
+    other = lease_of(waiter(count=2))  # those two are for others, though the polite one came before
+    other.close()
+    lease.close()
+    lease_of(polite).close()
+
+
+def test_a_foreign_process_is_waited_for_by_name(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        for index in range(4):
+            machine.occupy(index, stranger.pid, 11 * GB)
+        one = waiter()
+        assert refused(one)
+        text = one.waiting_for().text
+        assert f"process {stranger.pid} 'sleep 600' (11.0 GB, since " in text
+        assert text.startswith("GPU 0, busy with ")
+        assert [row.state for row in gpus.snapshot(one.folder)] == ["busy"] * 4
+        lease_of(waiter(ignore_others=True, allowed=(3,))).close()
+        seconds = one.timeout()
+        assert seconds is not None
+        assert seconds <= 5
+        machine.vacate(2, stranger.pid)
+    finally:
+        stranger.kill()
+        stranger.wait()
+    # The driver still shows it on the others, but it does not exist any more: its end woke us.
+    assert select.select([one], [], [], 10)[0] == [one]
+    lease_of(one).close()
+
+
+def test_a_little_memory_does_not_make_a_gpu_busy(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    machine.occupy(0, 1, 300_000_000)
+    lease = lease_of(waiter(allowed=(0,)))
+    lease.close()
+    assert refused(waiter(allowed=(0,), busy_above=100_000_000))
+
+
+def test_memory_that_no_process_accounts_for_is_somebodys(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    machine.gpus[0].used = 9 * GB
+    machine.save()
+    one = waiter(allowed=(0,))
+    assert refused(one)
+    assert "does not name (9.0 GB)" in one.waiting_for().text
+
+
+def test_a_gpu_that_vanishes_is_not_given(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    lease = lease_of(waiter(allowed=(0, 1), count=2))
+    one = waiter(allowed=(0, 1))
+    assert refused(one)
+    machine.gpus[0].lost = True
+    machine.save()
+    lease.close()
+    got = lease_of(one)
+    assert got.names == ["1"]
+    last = waiter(allowed=(1,))
+    machine.gpus[1].lost = True
+    machine.save()
+    got.close()
+    assert refused(last)
+    assert last.waiting_for().text == "GPU 1, which the driver no longer shows"
+
+
+def test_killed_holder_frees_and_waiters_are_served_in_order(driver: Drivers, machine: StandIn) -> None:
+    holder = driver(request={"count": 4})
+    holder.hear("got")
+    queue = []
+    for _ in range(3):
+        queue.append(driver(request={"count": 3}))
+        queue[-1].hear("waiting")
+    holder.kill()
+    queue[0].hear("got")
+    queue[1].kill()
+    assert queue[2].silent(0.2)
+    queue[0].release()
+    queue[2].hear("got")
+
+
+def test_what_inherited_the_lease_keeps_it_after_kill_9(driver: Drivers, machine: StandIn) -> None:
+    holder = driver(request={"count": 4}, child="inherits", command="python tr\x1b[31main.py")
+    child = holder.hear("got")["child"]
+    one = driver()
+    one.hear("waiting")
+    holder.kill()
+    assert one.silent(0.3)
+    os.kill(child, signal.SIGKILL)
+    one.hear("got")
+
+
+def test_a_process_that_closed_its_descriptor_keeps_the_gpu(
+    driver: Drivers, waiter: Callable[..., Waiter], machine: StandIn
+) -> None:
+    holder = driver(request={"count": 1, "allowed": (0,)}, child="closes")
+    child = holder.hear("got")["child"]
+    machine.occupy(0, child, 50_000_000)  # below busy_above: that is for strangers
+    holder.kill()
+    for asked in ({}, {"ignore_others": True}):
+        one = waiter(allowed=(0,), **asked)
+        assert refused(one)
+        assert f"process {child} 'sleep 600'" in one.waiting_for().text
+        assert "left from a run of" in one.waiting_for().text
+        one.close()
+    one = waiter(allowed=(0,))
+    assert refused(one)
+    os.kill(child, signal.SIGKILL)
+    lease_of(one).close()
+
+
+def test_a_stopped_waiter_keeps_its_place_and_is_shown(driver: Drivers, machine: StandIn) -> None:
+    holder = driver(request={"count": 4})
+    holder.hear("got")
+    first = driver()
+    first.hear("waiting")
+    first.process.send_signal(signal.SIGSTOP)
+    second = driver(request={"allowed": (0,)})
+    second.hear("waiting", containing=f"process {first.pid} is stopped")
+    third = driver(request={"count": 2})
+    third.hear("waiting")
+    holder.release()
+    assert second.silent(0.3), "the stopped one takes GPU 0 when it goes on"
+    first.process.send_signal(signal.SIGCONT)
+    assert first.hear("got")["names"] == ["0"]
+    third.hear("got")
+    first.release()
+    second.hear("got")
+
+
+def test_deleted_while_held_is_not_given_twice(driver: Drivers, waiter: Callable[..., Waiter], locks: Path) -> None:
+    holder = driver(request={"count": 4})
+    holder.hear("got")
+    one = waiter()
+    assert refused(one)
+    for path in locks.iterdir():
+        path.unlink()
+    assert refused(one)
+    assert (locks / one.claim.name).exists(), "it took its place again"
+    assert "held by somebody" in one.waiting_for().text
+    holder.release()
+    lease_of(one).close()
+
+
+def test_a_shared_gpu_deleted_while_held_is_not_given_alone(waiter: Callable[..., Waiter], locks: Path) -> None:
+    lease = lease_of(waiter(allowed=(0,), per_gpu=2))
+    for path in locks.iterdir():
+        path.unlink()
+    one = waiter(allowed=(0,))
+    assert refused(one)
+    lease.close()
+    lease_of(one).close()
+
+
+def test_another_folder_of_locks_does_not_give_it_twice(
+    waiter: Callable[..., Waiter], machine: StandIn, tmp_path: Path
+) -> None:
+    lease = lease_of(waiter(allowed=(0,)))
+    (tmp_path / "other").mkdir()
+    one = Waiter(GpuRequest(count=1, allowed=(0,)), {}, tmp_path / "other")
+    assert refused(one)
+    one.close()
+    lease.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not json".ljust(claims.SIZE),
+        b"[" * claims.SIZE,
+        b'{"state": "holding"}'.ljust(claims.SIZE),
+        b"9" * (claims.SIZE + 1),
+        json.dumps({"state": "waiting", "count": -1, "pid": "x", "allowed": 3}).encode().ljust(claims.SIZE),
+    ],
+)
+def test_malformed_claims_are_passed_over(waiter: Callable[..., Waiter], locks: Path, content: bytes) -> None:
+    path = locks / f"claim-{1:020d}-00000000"
+    path.write_bytes(content)
+    descriptor = os.open(path, os.O_RDWR)
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    lease_of(waiter(count=None)).close()
+    assert [row.state for row in gpus.snapshot(locks)] == ["free"] * 4
+    os.close(descriptor)
+
+
+def test_links_and_pipes_in_the_folder(waiter: Callable[..., Waiter], machine: StandIn, locks: Path) -> None:
+    mine = locks.parent / "mine"
+    mine.write_text("precious")
+    (locks / f"claim-{1:020d}-00000000").symlink_to(mine)
+    os.mkfifo(locks / f"claim-{2:020d}-00000000")
+    os.mkfifo(locks / f"gpu-{machine.uuids[0]}")
+    (locks / f"gpu-{machine.uuids[1]}").symlink_to(mine)
+    lease_of(waiter(allowed=(2, 3), count=2)).close()
+    with pytest.raises(SweepError, match=r"(?s)no ordinary file.*have it removed"):
+        waiter(allowed=(0,)).try_acquire()
+    with pytest.raises(SweepError, match="have it removed"):
+        waiter(allowed=(1,)).try_acquire()
+    assert mine.read_text() == "precious"
+
+
+def test_no_control_character_of_anothers_claim_reaches_the_screen(waiter: Callable[..., Waiter], locks: Path) -> None:
+    lease = lease_of(waiter("train \x1b]0;evil\x07 \u202e\n\r --x", count=None))
+    one = waiter()
+    assert refused(one)
+    text = one.waiting_for().text + json.dumps(gpus.gpus_json(locks), ensure_ascii=False)
+    assert text.isprintable()
+    assert "train ]0;evil --x" in text
+    lease.close()
+
+
+def test_finished_runs_leave_nothing_behind(waiter: Callable[..., Waiter], locks: Path) -> None:
+    for _ in range(3):
+        lease_of(waiter()).close()
+    left = [path.name for path in locks.iterdir() if not path.name.startswith("gpu-")]
+    assert len(left) == 1, "the last one's, since this process does not adopt what it starts"
+
+
+def test_a_command_with_a_lease_does_not_wait_for_itself(
+    waiter: Callable[..., Waiter], machine: StandIn, locks: Path
+) -> None:
+    lease = lease_of(waiter(allowed=(0,)))
+    with pytest.raises(InputError, match="would wait for itself"):
+        Waiter(GpuRequest(count=1), {}, locks, {**os.environ, **lease.environment})
+    lease.close()
+
+
+def test_the_umask_shuts_nobody_out(driver: Drivers, machine: StandIn, locks: Path) -> None:
+    driver(umask=0o077).hear("got")
+    assert {path.stat().st_mode & 0o777 for path in locks.iterdir()} == {0o644}
+
+
+def test_waiting_costs_no_wakeups(waiter: Callable[..., Waiter]) -> None:
+    lease = lease_of(waiter(count=None))
+    queue = [waiter() for _ in range(5)]
+    for one in queue:
+        one.try_acquire()
+    for one in queue:
+        seconds = one.timeout()
+        assert seconds is not None
+        assert seconds > 30
+    assert select.select(queue, [], [], 0.2)[0] == []
+    lease.close()
+    woken = select.select(queue, [], [], 10)[0]
+    assert 1 <= len(woken) <= 2, "only those whose turn may have come"
+
+
+def test_without_inotify_the_first_look_again_twice_a_second(
+    waiter: Callable[..., Waiter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.lease.wake import Wake
+
+    monkeypatch.setattr(Wake, "_start", lambda self: False)
+    lease = lease_of(waiter(count=None))
+    one = waiter()
+    assert refused(one)
+    seconds = one.timeout()
+    assert seconds is not None
+    assert seconds <= 0.5
+    lease.close()
+    lease_of(one).close()
+
+
+def test_the_folder_is_one_for_all_and_safe() -> None:
+    chosen = folder.choose()
+    assert folder.fault(chosen) is None
+    status = chosen.stat()
+    assert status.st_mode & 0o1777 == 0o1777
+    assert chosen == folder.choose()
+    assert folder.admin_command() == "sudo install -d -o root -g root -m 1777 /var/lib/sweep-locks/v1"
+
+
+def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make the parent folder root's")
+    parent = tmp_path / "lock"
+    parent.mkdir()
+    parent.chmod(0o1777)
+    monkeypatch.setattr(folder, "ADMINISTRATORS", tmp_path / "none")
+    monkeypatch.setattr(folder, "PARENTS", (parent,))
+    (parent / folder.NAME).symlink_to(tmp_path)
+    with pytest.raises(SweepError, match=r"(?s)symbolic link.*sudo install"):
+        folder.choose()
+    (parent / folder.NAME).unlink()
+    (parent / folder.NAME).write_text("")
+    with pytest.raises(SweepError, match="no folder"):
+        folder.choose()
+    (parent / folder.NAME).unlink()
+    assert folder.choose() == parent / folder.NAME
+
+
+def test_importing_the_lease_does_not_import_the_driver() -> None:
+    heavy = ("pynvml", "rich", "pandas")
+    code = f"import sys, sweeper.lease, sweeper.gpus; print([name for name in {heavy} if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
