@@ -14,8 +14,7 @@ fi
 say "\$ sweep sweeps/digits.yaml ${how[*]}"
 status=0
 sweep sweeps/digits.yaml "${how[@]}" || status=$?
-if [ "$status" -le 1 ]; then
-    say "" "\$ sweep report digits"
-    sweep report digits
+if [ "$status" = 0 ]; then
+    say "" "To go on from here: source .sweep-venv/bin/activate; sweep --help; sweep report digits --html"
 fi
 exit "$status"

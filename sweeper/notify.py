@@ -30,11 +30,13 @@ COMMAND_SECONDS = 60.0
 POST_SECONDS = 20.0  # of one try
 TRIES = 3
 PAUSE = 2.0  # seconds before the second try, twice as many before the third
-HARD_LIMIT = 120.0  # seconds for all of it
+REPORT_SECONDS = 30.0  # that the report may take; without it there is less to tell
+HARD_LIMIT = 180.0  # seconds for all of it
 VALUE_BYTES = 32_000  # of a variable; the kernel takes 128 kB at most
 
 # The shell goes away at once and leaves the process to init, so that whoever calls start has no child to wait for.
 _LAUNCH = 'exec 3<&0; "$@" <&3 3<&- &'
+_REPORT = "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); from sweeper.cli import main; sys.exit(main())"
 _ENTER = "import sys; sys.path[:0] = sys.argv[1].split(':'); from sweeper.notify import main; sys.exit(main())"
 
 
@@ -47,7 +49,8 @@ def start(target: str, event: str, payload: Mapping[str, Any], log: Path) -> Non
 
     ``target`` is an http(s) URL, to which JSON is posted, or a command for bash. It gets the summary on standard input
     and each item of ``payload`` as a variable (``done`` as SWEEP_DONE), beside SWEEP_EVENT and SWEEP_DIR, which is the
-    folder of ``log``; it runs there, in the environment of whoever launched the sweep. Failures are lines in ``log``.
+    folder of ``log``; it runs there, in the environment of whoever launched the sweep. When a sweep finishes, its
+    report is in the summary, and the line about the best in SWEEP_BEST. Failures are lines in ``log``.
     """
     order = {"target": target, "event": event, "payload": dict(payload), "log": os.fspath(log)}
     try:
@@ -79,7 +82,10 @@ def main() -> int:
     signal.signal(signal.SIGALRM, _too_late)
     signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT, 5.0)
     try:
-        failure = tell(order["target"], order["event"], order["payload"], log.parent)
+        payload = order["payload"]
+        if order["event"] == "finish":
+            payload |= report(log.parent)
+        failure = tell(order["target"], order["event"], payload, log.parent)
     except _LimitError as error:
         failure = str(error)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -118,8 +124,27 @@ def summary(event: str, payload: Mapping[str, Any]) -> str:
         lines = [f"{name}: run {run} has printed nothing for {minutes:.0f} min", counts]
     else:
         lines = [f"{name}: {event}", counts]
-    best = payload.get("best")
-    return "\n".join([line for line in lines if line] + ([f"best: {best}"] if best else []))
+    return "\n".join(line for line in (*lines, payload.get("report", "")) if line)
+
+
+def report(folder: Path) -> dict[str, str]:
+    """What ``sweep report`` says of the sweep in ``folder``: all of it, and the line about the best."""
+    command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _REPORT, paths.import_path()]
+    try:
+        done = subprocess.run(
+            [*command, "report", os.fspath(folder), "--top", "10"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+            timeout=REPORT_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    lines = done.stdout.strip().splitlines()
+    best = next((line.partition(": ")[2] for line in lines if line.startswith("best: ")), "")
+    return {"report": "\n".join(lines), "best": best} if lines else {}
 
 
 def variables(event: str, payload: Mapping[str, Any], folder: Path) -> dict[str, str]:

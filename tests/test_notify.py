@@ -284,9 +284,40 @@ def test_summaries() -> None:
     )
     stall = notify.summary("stall", {**PAYLOAD, "run": 7, "seconds": 1830})
     assert stall == "digits: run 7 has printed nothing for 30 min\n10 done, 2 failed, 0 left"
-    assert notify.summary("finish", {**PAYLOAD, "best": "val_acc 0.99 with lr=0.1"}).endswith(
-        "\nbest: val_acc 0.99 with lr=0.1"
+    assert notify.summary("finish", {**PAYLOAD, "report": "best: 1\ntime: 2"}).endswith("0 left\nbest: 1\ntime: 2")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """The folder of a sweep that has run: two runs and what they printed."""
+    file = tmp_path / "digits.yaml"
+    file.write_text("command: 'echo val_acc={acc}'\ngrid: {acc: [0.5, 0.75]}\ngpus: 0\nmaximize: val_acc\n")
+    env = {**PACKAGE, "XDG_STATE_HOME": str(tmp_path / "state"), "SWEEP_RUNS_DIR": str(tmp_path / "runs")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeper", str(file), "--serial", "--here"],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "runs/digits"
+
+
+def test_a_finished_sweep_brings_its_report(sweep: Path) -> None:
+    notify.start("cat >told.new; printenv SWEEP_BEST >>told.new; mv told.new told", "finish", PAYLOAD, sweep / "log")
+    told = wait_for(lambda: read(sweep / "told")).splitlines()
+    assert told[0] == "digits finished: 10 done, 2 failed, 0 left"
+    assert told[-1].startswith("val_acc 0.75")
+    assert f"best: {told[-1]}" in told
+    assert "acc" in "\n".join(told[2:-1])
+
+
+def test_no_report_is_no_reason_to_keep_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert notify.report(tmp_path) == {}
+    monkeypatch.setattr(notify, "REPORT_SECONDS", 0.0)
+    assert notify.report(tmp_path) == {}
 
 
 def test_variables_are_safe_names_of_bounded_length(tmp_path: Path) -> None:
