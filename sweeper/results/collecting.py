@@ -16,7 +16,7 @@ from sweeper.results.data import Run, SweepData
 from sweeper.results.effects import Effect, effects, noise_share
 from sweeper.results.failures import Failure, group_failures
 from sweeper.results.hours import Hours, count_hours
-from sweeper.results.numbers import mean_and_std
+from sweeper.results.numbers import mean_and_std, squares, total
 from sweeper.results.reading import read_runs
 
 WITHIN_NOISE = 0.05
@@ -166,12 +166,12 @@ class Report:
         degrees = sum(len(one.values) - 1 for one in ranked)
         if not self.repeat or len(ranked) < 2 or degrees < 1:
             return None
-        spread = math.fsum(one.std**2 * (len(one.values) - 1) for one in ranked if len(one.values) > 1) / degrees
+        spread = total(squares(one.values, one.mean) for one in ranked) / degrees
         first, second = ranked[:2]
         noise = math.sqrt(spread * (1 / len(first.values) + 1 / len(second.values)))
         ahead = abs(first.mean - second.mean)
-        if noise == 0:
-            return Lead(ahead, 0.0, 0.0 if ahead else 1.0)
+        if noise == 0 or not math.isfinite(noise):
+            return Lead(ahead, noise, 1.0 if noise or not ahead else 0.0)
         return Lead(ahead, noise, distributions.t_tail(ahead / noise, degrees))
 
     @cached_property

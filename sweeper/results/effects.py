@@ -22,6 +22,7 @@ from itertools import pairwise
 from sweeper import model
 from sweeper.results import distributions
 from sweeper.results.data import Run
+from sweeper.results.numbers import mean_and_std, squares, total
 
 MANY_VALUES = 8
 BINS = 5
@@ -63,16 +64,16 @@ def effects(runs: Sequence[Run], values: Sequence[float], names: Sequence[str], 
     if len(pairs) < 3:
         return ()
     ys = [value for _, value in pairs]
-    mean = math.fsum(ys) / len(ys)
-    total = math.fsum((y - mean) ** 2 for y in ys)
-    if not math.isfinite(total) or total <= 1e-24 * len(ys) * max(1e-300, mean * mean):
+    mean = total(ys) / len(ys)
+    variation = squares(ys, mean)
+    if not math.isfinite(variation) or variation <= 1e-24 * len(ys) * max(1e-300, mean * mean):
         return ()
     cuts = [_cut([run for run, _ in pairs], name) for name in names]
     found = [(name, cut, _levels(cut, ys, direction)) for name, cut in zip(names, cuts, strict=True)]
     found = [(name, cut, levels) for name, cut, levels in found if len(levels) > 1]
     chances = _chances([cut for _, cut, _ in found], [y - mean for y in ys])
     made = [
-        Effect(name, math.fsum(lv.count * (lv.mean - mean) ** 2 for lv in levels) / total, chance, levels, cut.binned)
+        Effect(name, total(lv.count * (lv.mean - mean) ** 2 for lv in levels) / variation, chance, levels, cut.binned)
         for (name, cut, levels), chance in zip(found, chances, strict=True)
     ]
     return tuple(sorted(made, key=lambda effect: -effect.share))
@@ -84,12 +85,10 @@ def noise_share(groups: Sequence[Sequence[float]]) -> float | None:
     ys = [y for group in groups for y in group]
     if not any(len(group) > 1 for group in groups):
         return None
-    mean = math.fsum(ys) / len(ys)
-    total = math.fsum((y - mean) ** 2 for y in ys)
-    if total <= 0 or not math.isfinite(total):
+    variation = squares(ys, total(ys) / len(ys))
+    if variation <= 0 or not math.isfinite(variation):
         return None
-    within = math.fsum((y - math.fsum(group) / len(group)) ** 2 for group in groups for y in group)
-    return within / total
+    return total(squares(group, total(group) / len(group)) for group in groups if group) / variation
 
 
 def _chances(cuts: Sequence[_Cut], ys: Sequence[float]) -> list[float]:
@@ -104,11 +103,11 @@ def _chances(cuts: Sequence[_Cut], ys: Sequence[float]) -> list[float]:
     blocks = [np.equal.outer(np.asarray(cut.indices), np.arange(1, len(cut.texts))) for cut in cuts]
     design = np.hstack([np.ones((len(ys), 1)), *blocks]).astype(float)
     owner = np.repeat(np.arange(-1, len(cuts)), [1, *(len(cut.texts) - 1 for cut in cuts)])
-    gram, moment, total = design.T @ design, design.T @ y, float(y @ y)
+    gram, moment, alone = design.T @ design, design.T @ y, float(y @ y)
 
     def fit(keep: np.ndarray) -> tuple[float, int]:
         solution, _, rank, _ = np.linalg.lstsq(gram[np.ix_(keep, keep)], moment[keep], rcond=1e-10)
-        return max(0.0, total - float(moment[keep] @ solution)), int(rank)
+        return max(0.0, alone - float(moment[keep] @ solution)), int(rank)
 
     rest, rank = fit(owner == owner)
     found = []
@@ -116,7 +115,7 @@ def _chances(cuts: Sequence[_Cut], ys: Sequence[float]) -> list[float]:
         without, smaller = fit(owner != place)
         free, left = len(ys) - rank, rest
         if smaller == rank or free < 1:
-            without, smaller = total, 1
+            without, smaller = alone, 1
             left, free = fit((owner == place) | (owner == -1))
             free = len(ys) - free
         degrees = (len(cuts[place].texts) - 1) if smaller == 1 else rank - smaller
@@ -170,10 +169,7 @@ def _levels(cut: _Cut, ys: Sequence[float], direction: str) -> tuple[Level, ...]
     made = []
     for text, group in zip(cut.texts, groups, strict=True):
         if group:
-            mean = math.fsum(group) / len(group)
-            std = (
-                math.sqrt(math.fsum((y - mean) ** 2 for y in group) / (len(group) - 1)) if len(group) > 1 else math.nan
-            )
+            mean, std = mean_and_std(group)
             made.append(Level(text, mean, std, len(group), max(group) if direction == "max" else min(group)))
     return tuple(made)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 # pandas-stubs wants a newer Python than the oldest we support, and for that one mypy takes pandas for Any
 import keyword
 import re
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,18 @@ from sweeper.results.collecting import Report, did_you_mean
 from sweeper.results.data import Run
 from sweeper.results.rows import OWN, SHORT, TIMES, Names, as_text, column_names, flat_rows
 
+# What pandas raises on conditions that Python can read and that make no sense, or that it cannot even cut into words
+_NONSENSE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+    tokenize.TokenError,
+)
 _INTEGERS = ("run_number", "run_attempts", "run_exit_code", "run_signal")
 
 
@@ -84,7 +97,7 @@ def choose(report: Report, where: str) -> set[int]:
         raise InputError(
             f"--where {where!r}: not a condition ({error.msg}); for example: --where \"lr < 0.1 and state == 'done'\""
         ) from error
-    except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError, IndexError) as error:
+    except _NONSENSE as error:
         raise InputError(f"--where {where!r}: {str(error).splitlines()[0] if str(error) else error!r}") from error
     if not isinstance(hits, pd.DataFrame):
         raise InputError(f"--where {where!r}: not a condition on runs")

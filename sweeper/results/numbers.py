@@ -31,14 +31,28 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits - 1}e}"
 
 
+def total(values: Iterable[float]) -> float:
+    """Their exact sum; infinite or NaN where it is beyond what a float holds (losses that diverged reach that)."""
+    known = list(values)
+    try:
+        return math.fsum(known)
+    except (OverflowError, ValueError):
+        return sum(known)
+
+
+def squares(values: Iterable[float], mean: float) -> float:
+    """The sum of squared distances from ``mean``; infinite beyond what a float holds (``**`` would raise)."""
+    return total((value - mean) * (value - mean) for value in values)
+
+
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
     """The mean (NaN of nothing) and the sample standard deviation (NaN of fewer than two)."""
     if not values:
         return math.nan, math.nan
-    mean = math.fsum(values) / len(values)
+    mean = total(values) / len(values)
     if len(values) < 2:
         return mean, math.nan
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return mean, math.sqrt(squares(values, mean) / (len(values) - 1))
 
 
 def places_for(means: Iterable[float], stds: Iterable[float]) -> int | None:

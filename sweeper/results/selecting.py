@@ -11,6 +11,7 @@ from sweeper import model
 from sweeper.errors import InputError
 from sweeper.results.collecting import Configuration, Report, did_you_mean
 from sweeper.results.data import Run
+from sweeper.results.numbers import total
 from sweeper.results.rows import SHORT, column_names, direction, flat_rows
 
 
@@ -69,7 +70,7 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
         def value(one: Configuration, key: _Key = key, metric: bool = metric) -> Any:
             values = [key(run) for run in (one.runs if metric else one.runs[:1])]
             numbers = [number for number in values if isinstance(number, (int, float)) and math.isfinite(number)]
-            return math.fsum(numbers) / len(numbers) if metric and numbers else values[0]
+            return total(numbers) / len(numbers) if metric and numbers else values[0]
 
         configurations = _sorted(configurations, value, turned)
     return configurations[: choice.top] if choice.top else configurations

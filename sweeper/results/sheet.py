@@ -12,7 +12,7 @@ from sweeper import model
 from sweeper.results.collecting import Configuration, Report
 from sweeper.results.data import Run
 from sweeper.results.hours import clock
-from sweeper.results.numbers import digits_for, mean_and_std, mean_std, number, places_for
+from sweeper.results.numbers import digits_for, mean_and_std, mean_std, number, places_for, total
 from sweeper.results.rows import Names, as_text, column_names, flat_rows
 from sweeper.results.selecting import Choice, chosen_configurations, chosen_runs, resolve
 
@@ -197,7 +197,7 @@ def _states(one: Configuration) -> str:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None and math.isfinite(value)]
-    return math.fsum(known) / len(known) if known else None
+    return total(known) / len(known) if known else None
 
 
 def _mean_cells(groups: Sequence[Sequence[float | None]]) -> list[Cell]:

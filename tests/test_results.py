@@ -1,0 +1,385 @@
+"""A sweep's folders become a report: what counts, who is best, what repeats, and the table of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from fake_sweep import COMMIT, START, FakeRun, digits, training_log, write_sweep
+
+from sweeper import model, results
+from sweeper.errors import InputError
+
+
+def lines(*values: float, name: str = "val_acc") -> str:
+    return "".join(f"epoch={epoch} {name}={value}\n" for epoch, value in enumerate(values, 1))
+
+
+def made(tmp_path: Path, runs: Sequence[FakeRun], *, last: bool = False, **settings: Any) -> results.Report:
+    write_sweep(tmp_path / "night", runs)
+    return results.collect(results.from_folders(tmp_path / "night", **settings), last=last)
+
+
+def two(tmp_path: Path, **settings: Any) -> results.Report:
+    runs = [FakeRun({"lr": 0.1}, lines(0.5, 0.9, 0.8)), FakeRun({"lr": 0.01}, lines(0.4, 0.6, 0.85))]
+    return made(tmp_path, runs, **settings)
+
+
+def test_the_best_over_the_curve_wins_unless_the_last_is_asked_for(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    assert report.best is not None
+    assert (report.best.number, report.value(report.best)) == (1, 0.9)
+    again = results.collect(report.sweep, last=True)
+    assert again.best is not None
+    assert (again.best.number, again.value(again.best)) == (2, 0.85)
+
+
+def test_the_likeliest_metric_is_picked_and_said(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    assert report.target is not None
+    assert (report.target.name, report.target.direction, report.target.chosen) == ("val_acc", "max", "likeliest")
+    assert any("picked as the likeliest" in line for line in results.summary_lines(report))
+
+
+@pytest.mark.parametrize(("settings", "best"), [({"maximize": "score"}, 2), ({"minimize": "score"}, 1)])
+def test_the_sweep_file_says_what_counts(tmp_path: Path, settings: dict[str, str], best: int) -> None:
+    runs = [FakeRun({"a": n}, lines(5.5, n, name="score")) for n in (1, 9)]
+    report = made(tmp_path, runs, **settings)
+    assert report.target is not None
+    assert report.target.chosen == "file"
+    assert report.ranked[0].number == best
+    assert not any("likeliest" in line for line in results.summary_lines(report))
+
+
+def test_an_unknown_metric_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    with pytest.raises(InputError, match=r"--maximize val_ac: .*did you mean val_acc\?"):
+        results.collect(report.sweep, maximize="val_ac")
+    with pytest.raises(InputError, match="exclude each other"):
+        results.collect(report.sweep, maximize="val_acc", minimize="val_acc")
+
+
+def test_a_run_that_failed_does_not_win(tmp_path: Path) -> None:
+    runs = [
+        FakeRun({"lr": 0.1}, lines(0.99), state=model.FAILED, exit_code=1),
+        FakeRun({"lr": 0.2}, lines(0.7)),
+        FakeRun({"lr": 0.3}, lines(0.8)),
+    ]
+    report = made(tmp_path, runs)
+    assert [run.number for run in report.ranked] == [3, 2, 1]
+    assert [run.number for run in report.counted] == [2, 3]
+
+
+def test_while_nothing_is_done_runs_under_way_count(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": lr}, lines(lr), state=model.RUNNING) for lr in (0.1, 0.2)]
+    write_sweep(tmp_path / "night", runs)
+    data = results.from_folders(tmp_path / "night")
+    assert {record.state for record in data.records} == {model.LOST}  # nobody holds their locks
+    report = results.collect(data)
+    assert report.best is not None
+    assert report.best.number == 2
+
+
+def test_a_value_that_is_no_number_does_not_win(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": 3}, lines(float("nan"), name="val_loss")), FakeRun({"lr": 1}, lines(0.5, name="val_loss"))]
+    report = made(tmp_path, runs, minimize="val_loss")
+    assert report.best is not None
+    assert report.best.number == 2
+    assert len(report.counted) == 1
+
+
+def test_without_any_metric_the_report_still_stands(tmp_path: Path) -> None:
+    report = made(tmp_path, [FakeRun({"lr": 1}, "hello\n"), FakeRun({"lr": 2}, "")])
+    text = results.render(report)
+    assert isinstance(text, str)
+    assert "no metric in any log yet" in text
+    assert json.loads(results.render(report, "json"))[1]["lr"] == 2
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    report = results.collect(results.from_folders(tmp_path / "empty"))
+    for form in ("table", "csv", "json", "markdown", "latex", "html"):
+        assert results.render(report, form)
+    assert json.loads(results.render(report, "json")) == []
+    assert len(results.frame(report)) == 0
+
+
+def test_only_varying_parameters_are_columns_of_the_table(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": lr, "data": "cifar"}, lines(lr)) for lr in (0.1, 0.2)]
+    report = made(tmp_path, runs)
+    assert report.varying == ("lr",)
+    text = results.render(report)
+    assert "cifar" not in text
+    assert re.search(r"^#\s+lr\s+val_acc_best\s+state\s+time$", text, re.MULTILINE)
+
+
+def test_a_parameter_that_only_some_runs_have_varies(tmp_path: Path) -> None:
+    runs = [FakeRun({"opt": "sgd", "momentum": 0.9}, lines(0.5)), FakeRun({"opt": "adam"}, lines(0.6))]
+    report = made(tmp_path, runs)
+    assert report.varying == ("opt", "momentum")
+    assert [row["momentum"] for row in json.loads(results.render(report, "json"))] == [0.9, None]
+
+
+def test_numbers_are_shown_as_the_sweep_file_spells_them(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": 1e-5}, lines(0.5), texts={"lr": "1e-5"}), FakeRun({"lr": 0.1}, lines(0.6))]
+    assert "1e-5 " in results.render(made(tmp_path, runs))
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_the_table_fits_the_terminal_and_the_metric_stays(tmp_path: Path, width: int) -> None:
+    runs = [FakeRun({f"parameter_{n}": n * k for n in range(12)}, lines(0.1 * k)) for k in (1, 2, 3)]
+    text = results.render(made(tmp_path, runs), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "val_acc_best" in text
+    assert ("no room for" in " ".join(text.split())) == (width < 200)
+
+
+def test_many_rows_are_cut_and_top_shows_them_all(tmp_path: Path) -> None:
+    report = made(tmp_path, [FakeRun({"n": n}, lines(n / 100)) for n in range(60)])
+    text = results.render(report)
+    assert "20 more rows: --top 0 shows all" in text
+    assert "more rows" not in results.render(report, top=0)
+    assert len(re.findall(r"^ ?\d+ +\d+ .* done", results.render(report, top=3), re.MULTILINE)) == 3
+
+
+# -- repeats ------------------------------------------------------------------------------------------------------
+
+
+def repeated(tmp_path: Path, spread: float) -> results.Report:
+    values = {0.1: [0.90, 0.90 + spread, 0.90 - spread], 0.01: [0.89, 0.89 + spread, 0.89 - spread]}
+    runs = [FakeRun({"lr": lr, "seed": seed}, lines(value)) for lr in values for seed, value in enumerate(values[lr])]
+    return made(tmp_path, runs, repeat=("seed",))
+
+
+def test_repeats_become_one_row_with_mean_and_deviation(tmp_path: Path) -> None:
+    report = repeated(tmp_path, 0.001)
+    best = report.configurations[0]
+    assert best.mean == pytest.approx(0.9)
+    assert best.std == pytest.approx(0.001)
+    assert "0.9000 ± 0.0010 (3)" in results.render(report)
+    header = next(line for line in str(results.render(report)).splitlines() if "val_acc_best" in line)
+    assert header.split() == ["lr", "val_acc_best", "runs", "time"]
+
+
+def test_flat_formats_have_a_row_per_run_also_with_repeat(tmp_path: Path) -> None:
+    report = repeated(tmp_path, 0.001)
+    assert len(json.loads(results.render(report, "json"))) == 6
+    assert len(str(results.render(report, "csv")).splitlines()) == 7
+    assert len(results.frame(report)) == 6
+
+
+def test_a_lead_within_the_noise_is_warned_of_and_a_clear_one_is_not(tmp_path: Path) -> None:
+    noisy = repeated(tmp_path / "a", 0.05)
+    assert noisy.lead is not None
+    assert noisy.lead.within_noise
+    assert any("within the noise" in line for line in results.summary_lines(noisy))
+    clear = repeated(tmp_path / "b", 0.001)
+    assert clear.lead is not None
+    assert not clear.lead.within_noise
+    assert not any("within the noise" in line for line in results.summary_lines(clear))
+
+
+def test_a_configuration_whose_runs_failed_has_a_row_without_a_value(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": 0.1, "seed": s}, lines(0.5)) for s in (0, 1)]
+    runs += [FakeRun({"lr": 9.0, "seed": s}, "boom\n", state=model.FAILED, exit_code=1) for s in (0, 1)]
+    text = results.render(made(tmp_path, runs, repeat=("seed",)))
+    assert re.search(r"9\.0\s+2 failed", str(text))
+
+
+# -- code versions ------------------------------------------------------------------------------------------------
+
+
+def test_mixed_code_versions_are_pointed_out(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": lr}, lines(lr), git=git) for lr, git in ((0.1, COMMIT), (0.2, COMMIT), (0.3, "b" * 40))]
+    report = made(tmp_path, runs)
+    assert report.commits == ((COMMIT, 2), ("b" * 40, 1))
+    assert any("2 versions of the code" in line and COMMIT[:8] in line for line in results.summary_lines(report))
+    assert not any("versions of the code" in line for line in results.summary_lines(two(tmp_path / "b")))
+
+
+# -- the summary --------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_answers_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    report = made(tmp_path, digits(), repeat=("seed",))
+    said = [line.about for line in results.summary(report)]
+    order = [said.index(about) for about in ("night", "time", "best", "mattered", "failed", "next")]
+    assert order == sorted(order)
+    assert results.morning_line(report) == "55 done, 17 failed (5 failed, 12 out of memory), 0 left of 72"
+    assert any(line.command == "sweep logs night 16" for line in results.summary(report))
+
+
+def test_what_is_left_and_how_long_it_takes(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    counts = {model.DONE: 2, model.RUNNING: 1, model.QUEUED: 3}
+    data = results.SweepData(**{**vars(report.sweep), "counts": counts, "parallel": 2})
+    report = results.collect(data)
+    assert results.morning_line(report) == "2 done, 0 failed, 4 left (1 running) of 6"
+    assert any(line.command == "sweep attach night" and "2:00" in line.text for line in results.summary(report))
+
+
+def test_a_name_is_quoted_in_the_commands(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "it's $(mine)", [FakeRun({"a": 1}, "x\n", state=model.FAILED, exit_code=1)])
+    report = results.collect(results.from_folders(tmp_path / "it's $(mine)"))
+    assert any("'it'\"'\"'s $(mine)'" in line.command for line in results.summary(report))
+
+
+def test_an_edge_of_the_grid_is_named(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    runs = [
+        FakeRun({"lr": lr}, training_log(rng, goal)) for lr, goal in ((1, 0.5), (2, 0.7), (4, 0.9)) for _ in range(3)
+    ]
+    for place, run in enumerate(runs):
+        run.params = {**run.params, "seed": place % 3}
+    report = made(tmp_path, runs, repeat=("seed",))
+    assert any("lr=4 is the largest tried" in line for line in results.summary_lines(report))
+
+
+def test_the_head_is_short(tmp_path: Path) -> None:
+    report = made(tmp_path, digits())
+    text = results.head(report, width=90)
+    assert text.startswith("night: 55 done")
+    assert len(text.splitlines()) < 30
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_report_reads_no_log_and_a_changed_log_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.results import reading
+
+    report = two(tmp_path)
+    read: list[str] = []
+    true = reading.metrics.read
+
+    def spy(run_dir: Any, **how: Any) -> Any:
+        read.append(run_dir.path.name)
+        return true(run_dir, **how)
+
+    monkeypatch.setattr(reading.metrics, "read", spy)
+    again = results.collect(results.from_folders(report.sweep.folder))
+    assert read == []
+    assert again.runs == report.runs
+    log = Path(str(report.runs[1].record.folder)) / "log.txt"
+    log.write_text(lines(0.1, 0.95))
+    fresh = results.collect(results.from_folders(report.sweep.folder))
+    assert read == ["0002-lr=0.01"]
+    assert fresh.best is not None
+    assert (fresh.best.number, fresh.value(fresh.best)) == (2, 0.95)
+
+
+def test_other_patterns_are_read_anew(tmp_path: Path) -> None:
+    two(tmp_path)
+    data = results.from_folders(tmp_path / "night", patterns={"doubled": r"epoch=(\d+)"}, maximize="doubled")
+    report = results.collect(data)
+    assert report.best is not None
+    assert report.value(report.best) == 3
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"stamp": 1}', "[]", "\x00\x01"])
+def test_a_damaged_cache_costs_only_time(tmp_path: Path, damage: str) -> None:
+    report = two(tmp_path)
+    cache = report.sweep.folder / ".report.json"
+    assert cache.exists()
+    cache.write_text(damage)
+    assert results.collect(report.sweep).runs == report.runs
+
+
+def test_entries_of_another_shape_are_read_again(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    cache = report.sweep.folder / ".report.json"
+    data = json.loads(cache.read_text())
+    data["runs"] = {name: [entry[0], 5, "x", 3, [1]] for name, entry in data["runs"].items()}
+    cache.write_text(json.dumps(data))
+    assert results.collect(report.sweep).runs == report.runs
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_not_ours_to_write_is_reported(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "night", [FakeRun({"a": 1}, lines(0.5))])
+    (tmp_path / "night").chmod(0o555)
+    try:
+        assert results.collect(results.from_folders(tmp_path / "night")).best is not None
+    finally:
+        (tmp_path / "night").chmod(0o755)
+
+
+def test_a_run_folder_that_vanishes_leaves_the_others(tmp_path: Path) -> None:
+    import shutil
+
+    report = two(tmp_path)
+    data = results.from_folders(tmp_path / "night")
+    (report.sweep.folder / ".report.json").unlink()
+    shutil.rmtree(str(report.runs[0].record.folder))
+    assert [bool(run.metrics) for run in results.collect(data).runs] == [False, True]
+
+
+def test_every_attempt_counts_in_the_hours_and_the_last_decides(tmp_path: Path) -> None:
+    runs = [FakeRun({"a": 1}, lines(0.5), attempts=3, seconds=100.0, gpus=["0"], started=START + 1000)]
+    report = made(tmp_path, runs)
+    assert [one.state for one in report.runs[0].tries] == ["failed", "failed", "done"]
+    assert report.hours.compute == pytest.approx(300)
+    assert report.runs[0].record.attempts == 3
+
+
+# -- Python -------------------------------------------------------------------------------------------------------
+
+
+def test_the_frame_has_typed_columns(tmp_path: Path) -> None:
+    runs = [
+        FakeRun({"lr": 0.1, "n": 1, "flag": True, "net": "cnn", "sizes": [1, 2], "mixed": 1, "maybe": 3}, lines(0.5)),
+        FakeRun(
+            {"lr": 1, "n": 2, "flag": False, "net": "vit", "sizes": [3], "mixed": "auto", "maybe": None}, lines(0.6)
+        ),
+    ]
+    table = results.frame(made(tmp_path, runs))
+    kinds = {name: str(kind) for name, kind in table.dtypes.items()}
+    assert kinds["lr"] == "float64"
+    assert kinds["n"] == "int64"
+    assert kinds["flag"] == "bool"
+    assert kinds["maybe"] == "Int64"
+    assert kinds["mixed"] == "object"
+    assert kinds["val_acc"] == kinds["val_acc_best"] == kinds["run_seconds"] == "float64"
+    assert kinds["run_started"] == "datetime64[ns, UTC]"
+    assert kinds["run_number"] == "int64"
+    assert list(table["sizes"]) == ["[1, 2]", "[3]"]
+    assert list(table["run_state"]) == ["done", "done"]
+    assert pd.api.types.is_string_dtype(table["net"])
+    assert table["run_started"][0].timestamp() == pytest.approx(START + 1.5)
+
+
+def test_curves_are_in_long_form(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    table = results.curves(report, "val_acc")
+    assert list(table.columns) == ["run_sweep", "run_number", "lr", "metric", "step", "value"]
+    assert [tuple(row) for row in table[["run_number", "step", "value"]].itertuples(index=False)] == [
+        (1, 1.0, 0.5),
+        (1, 2.0, 0.9),
+        (1, 3.0, 0.8),
+        (2, 1.0, 0.4),
+        (2, 2.0, 0.6),
+        (2, 3.0, 0.85),
+    ]
+    with pytest.raises(InputError, match=r"did you mean val_acc\?"):
+        results.curves(report, "val_ac")
+
+
+def test_several_sweeps_in_one_table(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "one", [FakeRun({"lr": 0.1}, lines(0.5))])
+    write_sweep(tmp_path / "two", [FakeRun({"depth": 3}, lines(0.6, name="val_loss"))])
+    both = [results.collect(results.from_folders(tmp_path / name)) for name in ("one", "two")]
+    rows = json.loads(results.render(both, "json"))
+    assert [(row["run_sweep"], row["lr"], row["depth"]) for row in rows] == [("one", 0.1, None), ("two", None, 3)]
+    assert [row["val_loss"] for row in rows] == [None, 0.6]
+    assert results.frame(both).shape[0] == 2
+    assert str(results.render(both)).count("best: ") == 2
