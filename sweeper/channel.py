@@ -6,7 +6,6 @@ each side at once that the other is gone, however it went.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
@@ -21,6 +20,8 @@ Message = dict[str, Any]
 
 def address(sweep_dir: Path) -> Path:
     """The path of the socket of the scheduler of this sweep, in the user's runtime folder. Raises OSError."""
+    import hashlib  # OpenSSL: 4 MB that no supervisor needs
+
     real = os.path.realpath(sweep_dir)  # the same folder by another way must lead to the same scheduler
     digest = hashlib.blake2b(os.fsencode(real), digest_size=10).hexdigest()
     return paths.runtime_folder() / f"{digest}.sock"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import re
 import sys
@@ -128,6 +127,8 @@ def state_folder(sweep: Path) -> Path:
 
 def local_state(sweep: Path) -> Path:
     """A folder for this sweep's locks and queue on a local disk that outlives a reboot. Raises OSError."""
+    import hashlib  # OpenSSL: 4 MB that no supervisor needs
+
     base = own_folder(Path("/var/tmp") / f"sweep-{os.getuid()}")
     digest = hashlib.blake2b(os.fsencode(sweep), digest_size=8).hexdigest()
     return base / f"{clean(sweep.name)}-{digest}"
