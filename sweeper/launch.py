@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -210,11 +211,35 @@ def carry_out(plan: Plan) -> Launched:
 def _make_folder(sweep: paths.SweepDir) -> None:
     try:
         sweep.path.mkdir(parents=True, exist_ok=True)
+        if not sweep.owner.exists() and not sweep.pointer.exists() and not works(sweep.path):
+            local = paths.local_state(sweep.path)
+            local.mkdir(mode=0o700, exist_ok=True)
+            paths.replace(sweep.pointer, f"{local}\n")
+            paths.state_folder.cache_clear()
     except OSError as error:
         raise InputError(
             f"the folder {sweep.path} cannot be made: {error.strerror}\n"
             "    give another runs folder with --runs-dir, SWEEP_RUNS_DIR or `runs_dir:`"
         ) from error
+
+
+def works(folder: Path) -> bool:
+    """Whether locks exclude and SQLite writes in this folder: tried, since network file systems may only pretend."""
+    probe = folder / f".probe-{os.getpid()}"
+    descriptors: list[int] = []
+    try:
+        descriptors += [folders.open_lock(probe), folders.open_lock(probe)]
+        if not lock_descriptor(descriptors[0], blocking=False) or lock_descriptor(descriptors[1], blocking=False):
+            return False
+        Store(probe.with_suffix(".db")).close()
+    except (OSError, sqlite3.Error):
+        return False
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        for file in folder.glob(f"{probe.name}*"):
+            file.unlink(missing_ok=True)
+    return True
 
 
 def _move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
