@@ -65,7 +65,12 @@ class Browser:
         return str(next(iter(found.values())))
 
     def click(self, css: str) -> None:
+        self.scroll_to(css)
         call(f"{self._base}/element/{self.find(css)}/click", {})
+
+    def scroll_to(self, css: str) -> None:
+        """Bring an element to the middle of the window, at once."""
+        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", css)
 
     def type(self, css: str, text: str) -> None:
         element = self.find(css)
@@ -74,6 +79,7 @@ class Browser:
 
     def hover(self, css: str, dx: int = 0, dy: int = 0) -> None:
         """Move the pointer to so many pixels from the middle of an element."""
+        self.scroll_to(css)
         origin = {"element-6066-11e4-a52e-4f735466cecf": self.find(css)}
         move = {"type": "pointerMove", "duration": 0, "origin": origin, "x": dx, "y": dy}
         call(f"{self._base}/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})
