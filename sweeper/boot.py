@@ -151,6 +151,7 @@ def _unit(command: Sequence[str]) -> str:
             "Type=oneshot",
             "RemainAfterExit=yes",
             "KillMode=process",
+            "WorkingDirectory=/",  # at home, a folder called sweeper would be imported in place of ours
             "ExecStart=" + " ".join(_systemd_word(word) for word in command),
             "",
             "[Install]",
@@ -184,7 +185,7 @@ def _remove_unit(env: Mapping[str, str]) -> bool:
 
 def _cron_line(command: Sequence[str], log: Path) -> str:
     """``%`` ends a command in a crontab, even in quotes, unless a backslash stands before it."""
-    line = f"{shlex.join(command)} >>{shlex.quote(str(log))} 2>&1 {MARK}".replace("%", "\\%")
+    line = f"cd / && {shlex.join(command)} >>{shlex.quote(str(log))} 2>&1 {MARK}".replace("%", "\\%")
     if len(line.encode()) > LINE_BYTES:
         raise SweepError(f"the paths are too long for a line of a crontab ({len(line)} of {LINE_BYTES} bytes): {line}")
     return f"@reboot {line}"

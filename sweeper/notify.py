@@ -124,7 +124,10 @@ def summary(event: str, payload: Mapping[str, Any]) -> str:
         lines = [f"{name}: run {run} has printed nothing for {minutes:.0f} min", counts]
     else:
         lines = [f"{name}: {event}", counts]
-    return "\n".join(line for line in (*lines, payload.get("report", "")) if line)
+    told = str(payload.get("report", "")).splitlines()
+    if told and told[0].startswith(f"{name}: "):  # the same counts again
+        del told[0]
+    return "\n".join(line for line in (*lines, *told) if line)
 
 
 def report(folder: Path) -> dict[str, str]:

@@ -68,7 +68,9 @@ def recorder(tmp_path: Path) -> list[str]:
     folder = tmp_path / ODD
     folder.mkdir()
     program = folder / "sweep"
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >"${0%/*}/called"\necho "$PATH" >"${0%/*}/path"\n')
+    program.write_text(
+        '#!/bin/sh\nprintf "%s\\n" "$@" >"${0%/*}/called"\necho "$PATH" >"${0%/*}/path"\npwd >"${0%/*}/cwd"\n'
+    )
     program.chmod(0o755)
     return [str(program), ODD]
 
@@ -96,6 +98,7 @@ def test_the_line_of_the_crontab_runs_the_command(env: Env, cron: Path, tmp_path
     assert (tmp_path / ODD / "called").read_text().splitlines() == [ODD, "resume", "--all"]
     assert env["PATH"] in (tmp_path / ODD / "path").read_text().strip().split(":")
     assert (tmp_path / ODD / "state/sweep/boot.log").exists()
+    assert (tmp_path / ODD / "cwd").read_text() == "/\n"  # a folder called sweeper at home would be imported
     assert not list(tmp_path.rglob("pwned"))
 
 
