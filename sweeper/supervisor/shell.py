@@ -59,6 +59,8 @@ def fork(job: Job, environment: Mapping[str, str], size: tuple[int, int], keep: 
     parent = os.getpid()
     text = script(job)
     procs.crashpoint("before fork")
+    # A signal that comes before the child has laid off our handlers must wait, or it would be lost on the command.
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     pid = os.fork()
     if pid == 0:
         try:
@@ -67,6 +69,7 @@ def fork(job: Job, environment: Mapping[str, str], size: tuple[int, int], keep: 
             os.write(2, f"sweep: the command could not be started: {error}\r\n".encode())
         finally:
             os._exit(NOT_STARTED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     procs.crashpoint("forked")
     os.close(reader)
     return Shell(pid, writer, master, slave)
@@ -90,9 +93,8 @@ def _become(
     procs.prctl(procs.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(125)
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
-            signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     held = []
     for descriptor in keep:  # out of the way of the low numbers that a command may choose for itself

@@ -1,0 +1,206 @@
+"""Fixtures for tests on real processes and a real tmux, each with a server, a home and a runs folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper import folders, launch, model, paths, procs
+from sweeper.store import Store, open_store
+
+PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
+    """The first true value of ``condition``; fails the test after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:g} s: {what or condition}")
+        time.sleep(0.01)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The living processes whose command line or environment names ``folder``, but for this one and its parents."""
+    wanted = os.fsencode(folder)
+    found = []
+    for pid in procs.pids():
+        if pid in _own() or procs.start_ticks(pid) is None:
+            continue
+        for name in ("cmdline", "environ"):
+            try:
+                if wanted in Path(f"/proc/{pid}/{name}").read_bytes():
+                    found.append(pid)
+                    break
+            except OSError:
+                continue
+    return found
+
+
+def _own() -> set[int]:
+    own, pid = set(), os.getpid()
+    while pid > 1:
+        own.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return own
+
+
+def describe(pid: int) -> str:
+    try:
+        return f"{pid}: {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')}"
+    except OSError:
+        return f"{pid}: gone"
+
+
+def end_all(found: list[int]) -> None:
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.fixture
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in, with a home, a state folder and a tmux server of its own; nothing may be left afterwards."""
+    sockets = Path(tempfile.mkdtemp(prefix="swt-"))  # short: the path of a socket holds 108 bytes
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("TMUX_TMPDIR", str(sockets))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    for name in [*os.environ]:
+        if name.startswith(("SWEEP_", "TMUX_PANE")) or name in ("TMUX", "PYTHONUNBUFFERED"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    end_tmux(sockets)
+    left = processes_of(tmp_path)
+    deadline = time.monotonic() + 5
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = processes_of(tmp_path)
+    told = [describe(pid) for pid in left]
+    end_all(left)
+    shutil.rmtree(sockets)
+    assert not told, told
+
+
+def tmux_socket(sockets: Path) -> Path:
+    return sockets / f"tmux-{os.getuid()}" / "default"
+
+
+def end_tmux(sockets: Path) -> None:
+    """End the private server, by its socket."""
+    subprocess.run(["tmux", "-S", tmux_socket(sockets), "kill-server"], capture_output=True, check=False)
+
+
+class Workshop:
+    """What the tests do to one sweep called ``s``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "s.yaml"
+        self.sweep = paths.SweepDir(folder / "runs" / "s")
+
+    # -- doing -------------------------------------------------------------------------------------------------
+
+    def plan(self, text: str | None = None, parallel: int | None = None, **options: Any) -> launch.Plan:
+        if text is not None:
+            self.file.write_text(text if "gpus:" in text else f"{text.rstrip()}\ngpus: 0\n", encoding="utf-8")
+        options.setdefault("serial", parallel is None)
+        return launch.plan(str(self.file), launch.Options(parallel=parallel, **options))
+
+    def launch(self, text: str | None = None, parallel: int | None = None, **options: Any) -> launch.Launched:
+        return launch.carry_out(self.plan(text, parallel, **options))
+
+    def run(self, text: str | None = None, parallel: int | None = None, **options: Any) -> dict[str, int]:
+        """Launch, and wait for the end."""
+        self.launch(text, parallel, **options)
+        return self.finish()
+
+    def finish(self, seconds: float = 30.0) -> dict[str, int]:
+        wait_for(lambda: not self.alive(), seconds, f"the sweep's end; {self.tell()}")
+        return self.counts()
+
+    def tmux(self, *words: str) -> str:
+        done = subprocess.run(["tmux", *words], capture_output=True, text=True, check=False)
+        return done.stdout
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def alive(self) -> bool:
+        return launch.alive(self.sweep)
+
+    def store(self) -> Store:
+        return open_store(self.sweep)
+
+    def ask(self, question: Callable[[Store], Any]) -> Any:
+        store = self.store()
+        try:
+            return question(store)
+        finally:
+            store.close()
+
+    def counts(self) -> dict[str, int]:
+        found: dict[str, int] = self.ask(Store.counts)
+        return found
+
+    def state(self, number: int) -> str:
+        record = self.ask(lambda store: store.record(number))
+        return model.QUEUED if record is None else str(record.state)
+
+    def run_dir(self, number: int) -> paths.RunDir | None:
+        return next((run for found, run in folders.run_folders(self.sweep) if found == number), None)
+
+    def attempt(self, number: int) -> model.Attempt | None:
+        run = self.run_dir(number)
+        return None if run is None else folders.history(run).attempt
+
+    def outcome(self, number: int) -> model.Outcome | None:
+        run = self.run_dir(number)
+        return None if run is None else folders.history(run).outcome
+
+    def log(self, number: int) -> bytes:
+        run = self.run_dir(number)
+        return b"" if run is None or not run.log.exists() else run.log.read_bytes()
+
+    def lines(self, name: str = "tally") -> list[str]:
+        """The lines of a file that runs append to."""
+        file = self.folder / name
+        return file.read_text().splitlines() if file.exists() else []
+
+    def scheduler(self) -> int:
+        """The pid of the scheduler: its sweep's folder is the last word of its command line."""
+        wanted = os.fsencode(self.sweep.path)
+        for pid in procs.pids():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if len(words) > 3 and words[-2] == wanted and words[-3] == b"window" and procs.start_ticks(pid):
+                parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+                if b"tmux" in Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")[0]:
+                    return pid
+        return 0
+
+    def tell(self) -> str:
+        log = self.sweep.log
+        return log.read_text() if log.exists() else "no log"
+
+
+@pytest.fixture
+def shop(private: Path) -> Workshop:
+    return Workshop(private)
