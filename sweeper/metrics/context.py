@@ -15,6 +15,7 @@ _CHORES = re.compile(
     r"complete|elapsed|time|size|shape|\bdone\b|warn|error|数据集|加载",
     re.IGNORECASE,
 )
+_FARTHEST = 1e7  # an epoch beyond is none
 _DUMP_LINES = 120  # a dump of settings that runs on longer than this was none
 
 
@@ -95,13 +96,18 @@ class Ambient:
 
     def in_dump(self, text: bytes, dump: bool) -> bool:
         """Whether a line belongs to a dump: ``SGDClassifier(alpha=0.1,`` and what follows up to the bracket's end."""
+        if self.dump_depth:
+            # What is not indented is no continuation, unless it closes the bracket.
+            if text[:1] not in (b" ", b"\t", b")", b"}", b"]") or self.dump_lines > _DUMP_LINES:
+                self.dump_depth = self.dump_lines = 0
+        elif not dump:
+            return False
         if not dump and not self.dump_depth:
             return False
-        depth = sum(map(text.count, (b"(", b"{", b"["))) - sum(map(text.count, (b")", b"}", b"]")))
-        self.dump_depth = max(0, self.dump_depth + depth)
+        opened = sum(map(text.count, (b"(", b"{", b"["))) - sum(map(text.count, (b")", b"}", b"]")))
+        goes_on = text.rstrip()[-1:] in (b",", b"(", b"{", b"[")
+        self.dump_depth = max(0, self.dump_depth + opened) if self.dump_depth or goes_on else 0
         self.dump_lines += 1
-        if not self.dump_depth or self.dump_lines > _DUMP_LINES:
-            self.dump_depth = self.dump_lines = 0
         return True
 
     # -- where we are
@@ -119,7 +125,7 @@ class Ambient:
         epoch, epochs_total, step, steps_total = (None if text is None else recipe.number(text) for text in texts)
         if epoch is not None:
             self.zero = self.zero or epoch == 0
-            self.epoch = epoch
+            self.epoch = epoch if epoch < _FARTHEST else self.epoch
             if epochs_total is not None:
                 self.epochs_total = epochs_total
         if step is not None:
@@ -142,6 +148,8 @@ class Ambient:
         A step within an epoch becomes a fraction of it, where its total is known: 2.5 is the middle of the third.
         """
         own = [recipe.number(text) for text in columns[made.epoch - 1]] if made.epoch else None
+        if own and min(own) == 0:
+            self.zero = True
         if not made.step:
             return own, "epoch"
         steps = [recipe.number(text) for text in columns[made.step - 1]]

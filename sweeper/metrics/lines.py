@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from sweeper.metrics import patterns
 from sweeper.metrics.names import normalise
+from sweeper.metrics.patterns import NUMBER, OF, SEPARATOR
 from sweeper.metrics.vocabulary import (
+    AVERAGES,
     EPOCHS,
     INNER,
+    LABELS,
     METRIC,
     NEVER,
+    NO_LABELS,
+    PLURALS,
     SETTING,
+    SPLIT_LABELS,
     STEP,
     STEPS,
     STRONG,
@@ -24,104 +31,14 @@ from sweeper.metrics.vocabulary import (
 Span = tuple[int, int]
 LONGEST = 20_000  # characters: what is printed on a longer line is a dump
 
-NUMBER = re.compile(
-    r"(?<![\w@.])(?<![\w)]-)(?<!\w\+)[-+]?"
-    r"(?:(?:(?:[1-9]\d{0,2}(?:,\d{3})+(?![\d])|0,\d+(?!\.)|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)\b)"
-)
-# What looks like numbers or names and is neither; blanked out so that places on the line stay what they are.
-_NOISE = re.compile(
-    r"""
-    \d{4}[-/.]\d\d?[-/.]\d\d?(?:[T_\s]\d\d?[:-]\d\d(?:[:-]\d\d)?)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?   # 2024-10-21 17:41:22.687
-    | \b\d\d?[-/](?:\d\d?|[A-Z][a-z]{2})[-/]\d{2,4}\b                               # 21/10/2024
-    | \b(?:\d+\s?(?:d|days?),?\s+)?\d+:\d\d(?::\d\d)?(?:[.,]\d+)?\b(?!:)            # 0:12, 1:02:03.5
-    | \b[IWEFD]\d{4}\s(?=\s)                                                        # glog: I0725 after its time is gone
-    | \b(?:INFO|DEBUG|WARNING|WARN|ERROR|CRITICAL|Level\s\d+)\b(?:[:|])?(?:root:)?  # logging
-    | [\w.<>/-]*\w\.(?:py|cc|cpp|cu|h|rs|go):\d+(?:\])?                             # train.py:148]
-    | (?:https?|file|s3|gs|tcp)://\S+
-    | (?<![\w.])(?:~|\.{1,2})?/[\w.@~+-]+/[^\s,;:'")\]]*                            # /a/path
-    | \b\d+\.\d+\.\d+[\w.+-]*                                                       # 1.2.3
-    | \b0x[0-9a-fA-F]+
-    | (?:±|\+/-|\+-|\\pm)\s*[\d.]+(?:[eE][-+]?\d+)?%?                               # the spread after a mean
-    | \b\d+(?:\.\d+)?%\|[^|]*\|                                                     # 45%|####      |
-    | [\u2500-\u257f\u2580-\u259f\u2800-\u28ff]{2,}                                 # bars drawn in blocks
-    | \[[=>.\s\#-]*[=>\#][=>.\s\#-]*\]                                              # [====>....]
-    """,
-    re.VERBOSE,
-)
-_COUNTED = re.compile(  # "train loss after 8 epochs: 0.1", "Accuracy of the network on the 10000 test images: 98 %"
-    r"\b(?:after|on|over|at|for|of|in|from|across)\s+(?:the\s+)?(?:first\s+|last\s+|all\s+)?(?:epoch\s+|step\s+)?"
-    r"(\d[\d,]*)((?:\s+[^\W\d][\w-]*){0,3}?)(?=\s*(?:[:=]|is\b|was\b))",
-    re.IGNORECASE,
-)
-_TOP = re.compile(r"\b([Tt]op)[ -](?=\d)")
-_SEP = re.compile(r"(?:[:=：＝]+>?|->|→)\s*$")
-_LINK = re.compile(r"\b(?:is|was|of|to|reached|equals)\s*[:=]?\s*$", re.IGNORECASE)
-_CALL = re.compile(r"(?:\btensor|\barray|\bfloat\d*|\bnp\.\w+|\bnumpy\.\w+|\bArray|\bDeviceArray|\bTensor)$")
-_CUT = re.compile(
-    r"[,;|(){}\[\]<>│┃║•·!?。，；、\t\n&]|\s[-–—*/]+\s|\s{2,}|(?<=\S)[:=：＝]+(?=\s|$)|[-=*#~_]{2,}|[.…](?=\s|$)|(?<=\W)-(?=\s)|"
-    r"(?<=\w)[:=](?=[^\W\d])"
-)
-_PAREN = re.compile(r"\(([^()]{1,24})\)$")
-_UNIT_AFTER = re.compile(
-    r"\s?(?:[smhd]|ms|us|µs|ns|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|it/s|s/it|[kKMGT]i?B?|B|bytes|[Hh]z|fps|FPS|px|W|"
-    r"(?:\w+/(?:s|sec|second|step|it|batch|epoch|min|h|hour))|params|parameters|samples|examples|images|tokens|steps/s|files)\b(?![=:])"
-)
-_ATTACHED = re.compile(r"[^\W\d]|[@#]|\.\d|-\d|:\d")
-_RATIO = re.compile(r"\s?/\s?(\d+(?:\.\d+)?)(?![\w.])(?:\s*\(\s*([-+]?\d+(?:\.\d+)?)\s*%\s*\))?")
-_OF = re.compile(r"\s*(?:/|\bof\b|\bout of\b|\bsur\b|\bvon\b|\bde\b|\bиз\b)\s*(\d[\d,]*)(?![\w.]*\d)")
-_AFTER_STEP = re.compile(
-    r"\s*(?:st|nd|rd|th)?\s*(epochs?|steps?|iterations?|iters?|updates?|轮|个?epoch|回合|步|エポック|에포크)\b", re.I
-)
-_ORDINAL_CJK = re.compile(r"第\s*$")
-_DUMP = re.compile(
-    r"\b(?:Namespace|Config(?:uration)?|Arguments|Args|HParams|Hparams|Params|dict|OmegaConf|Box|AttrDict|EasyDict|CfgNode)\(|"
-    r"^\W*(?:\w+\s){0,2}(?:args|arguments|config|configuration|hparams|hyper[- ]?param\w*|params|parameters|settings|options|flags)\s*[:=({\[]",
-    re.IGNORECASE,
-)
-_NOT_NUMBERS = re.compile(r"['\"]?[:=]\s*(?:None|null|True|False|true|false|['\"](?![-+.\d]))")
-_CONFIG_KEY = re.compile(
-    r"['\"]?\w*(?:config|params|hparams|args|hyperparameters|settings|options|kwargs)\w*['\"]?\s*[:=]\s*$", re.I
-)
-_REPR = re.compile(r"\b[A-Z]\w*\((?:[a-z_]\w*=|$)")
-_LABELS = frozenset(
-    ["overall", "final", "best", "total", "average", "avg", "mean", "cv", "oof", "holdout", "global", "ema"]
-)
-SPLIT_LABELS = frozenset(
-    [
-        "set",
-        "results",
-        "result",
-        "data",
-        "dataset",
-        "metrics",
-        "metric",
-        "split",
-        "phase",
-        "stats",
-        "statistics",
-        "epoch",
-        "step",
-        "summary",
-        "performance",
-        "evaluation",
-        "scores",
-        "score",
-        "mode",
-        "stage",
-        "report",
-        "on",
-        "the",
-        "in",
-        "iter",
-    ]
-)
-
 
 @dataclass
 class Pair:
-    """A name and where its number stands; ``total`` is the m of n/m; ``label`` is what the line begins with.
+    """A name and where its number stands; ``total`` is the m of n/m.
 
-    The label tells metrics apart that share a name: ``Heun T=5 acc 0.9``, ``Euler T=5 acc 0.8``.
+    ``label`` and ``soft`` tell metrics apart that share a name: the first is what the line begins with
+    (``Heun T=5 acc 0.9``), the second the part of the data that the line names for another metric
+    (``train loss: 0.5 acc: 0.9``).
     """
 
     name: str
@@ -129,6 +46,7 @@ class Pair:
     kind: str
     total: Span | None = None
     label: str = ""
+    soft: str = ""
 
 
 @dataclass
@@ -144,19 +62,17 @@ class Line:
     split: str | None = None
     step_word: str = "step"
     dump: bool = False
+    back: bool = False  # a row of a table of names and values: it holds for the rows above it too
 
     @property
     def marks(self) -> bool:
         return self.epoch is not None or self.step is not None
 
 
-def _blank(match: re.Match[str]) -> str:
-    return " " * len(match.group())
-
-
 def mask(text: str) -> str:
     """``text`` with times, versions, paths and progress bars blanked out, of the same length."""
-    return _TOP.sub(r"\1_", _NOISE.sub(_blank, text))
+    text = patterns.NOISE.sub(lambda match: " " * len(match.group()), text)
+    return patterns.SHORT.sub(r"\1_", patterns.TOP.sub(r"\1_", text))
 
 
 def parse(text: str) -> Line:
@@ -164,50 +80,73 @@ def parse(text: str) -> Line:
     line = Line()
     if len(text) > LONGEST:
         return line
-    if _DUMP.search(text) or _REPR.search(text) or len(_NOT_NUMBERS.findall(text, 0, 4000)) >= 3:
+    if patterns.DUMP.search(text) or patterns.REPR.search(text) or len(patterns.NOT_NUMBERS.findall(text, 0, 4000)) > 2:
         line.dump = True
         return line
-    masked = _counted(line, mask(text))
-    if "|" in text or "," in text or "/" in text:
-        masked = _joint(line, masked)
+    masked = _joint(line, _counted(line, mask(text)))
     scan = _Scan(line, masked)
     end = 0
     for match in NUMBER.finditer(masked):
-        if match.start() < end:
-            continue
-        end = scan.number(match, end)
+        if match.start() >= end:
+            end = scan.number(match, end)
     _tell_apart(line, scan.seen)
-    if line.pairs and (found := _LABEL.match(masked)) and _is_label(found.group(1)):
+    if line.pairs and (found := patterns.LABEL.match(masked)) and _is_label(found.group(1)):
         label = normalise(found.group(1))
         for pair in line.pairs:
             pair.label = label if not set(words(label)) <= set(words(pair.name)) else ""
     return line
 
 
-_LABEL = re.compile(r"\W*([^\W\d][\w-]*(?:\s[^\W\d][\w-]*)?)(?::\s+(?=[^\W\d])|\s+[A-Za-z]\w*=\s*\d|\]\s)")
-_NO_LABELS = frozenset(
-    """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner engine process
-    result results metrics summary final best new current saving saved model train_model""".split()  # noqa: SIM905
-)
-
-
 def _is_label(text: str) -> bool:
-    parts = words(text)
     return kind(normalise(text)) == WEAK and not any(
-        part in _NO_LABELS or part in STEPS or part in _LABELS or split_of(part) for part in parts
+        part in NO_LABELS or part in STEPS or part in LABELS or split_of(part) for part in words(text)
     )
 
 
+def _blanked(text: str, match: re.Match[str]) -> str:
+    return text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
+
+
 def _counted(line: Line, text: str) -> str:
-    match = _COUNTED.search(text)
+    """Take "after 8 epochs" and "on the 10000 test images" out of the way."""
+    match = patterns.COUNTED.search(text)
     if match is None:
         return text
     tail = match.group(2).lower().split()
     if any(word in STEPS for word in tail) or "epoch " in match.group().lower():
         line.epoch = match.span(1)
-    splits = [split for word in tail if (split := split_of(word))]
-    line.split = splits[0] if splits else None
-    return text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
+    line.split = next((split for word in tail if (split := split_of(word))), None)
+    return _blanked(text, match)
+
+
+def _joint(line: Line, text: str) -> str:
+    """Several names, then as many numbers; what was understood is blanked out."""
+    match = patterns.JOINT.search(text) if "|" in text or "," in text or "/" in text else None
+    if match is None:
+        return text
+    names = [normalise(name) for name in re.split(r"[|/,]", match.group(1))]
+    numbers = list(NUMBER.finditer(text, match.start(2), match.end(2)))
+    kinds = [kind(name) for name in names]
+    if len(numbers) != len(names) or STRONG not in kinds:
+        return text
+    for name, what, number in zip(names, kinds, numbers, strict=True):
+        if what not in (NEVER, STEP):
+            line.pairs.append(Pair(name, number.span(), what))
+    return _blanked(text, match)
+
+
+@dataclass
+class _Named:
+    """The words before a number, and how they are tied to it."""
+
+    phrase: str
+    explicit: str  # the separator; "is" for a linking word; empty for a blank
+    bracket: str  # that the number stands in
+    unit: str  # in round brackets after the name
+
+    @property
+    def separated(self) -> bool:
+        return self.explicit not in ("", "is", "|")
 
 
 class _Scan:
@@ -216,80 +155,84 @@ class _Scan:
     def __init__(self, line: Line, text: str) -> None:
         self.line = line
         self.text = text
-        self.split: str | None = None
+        self.split: str | None = None  # the part of the data that a heading on the line names, till the next
         self.label = ""
-        self.seen: dict[int, str | None] = {}  # place of a pair -> the part of the data last named before it
         self.last_split: str | None = None
-        self.skip = 0  # depth of a nested dict of settings
-        self.keys: list[bool] = []
+        self.seen: dict[int, str | None] = {}  # pair -> the part of the data last named before it
+        self.keys: list[str | None] = []  # of the nested dicts that are open; None: settings
         self.first = True
 
     def number(self, match: re.Match[str], previous: int) -> int:
         """Take in one number; returns the place up to which the line is dealt with."""
         start, end = match.span()
         gap = self.text[previous:start]
-        first, self.first = self.first, False
         if "{" in gap or "}" in gap:
             self._braces(gap)
-        phrase, explicit, bracket, unit = self._phrase(gap)
-        if self.keys and any(self.keys):
+        named = self._named(gap)
+        if None in self.keys:
             return end
-        after = self.text[end : end + 24]
-        if (done := self._step(phrase, gap, match, after, first)) is not None:
+        after = self.text[end : end + 32]
+        done = self._step(named, gap, match, after)
+        self.first = False
+        if done is not None:
             return done
-        ratio = _RATIO.match(after)
-        if ratio is None and (_ATTACHED.match(after) or _UNIT_AFTER.match(after) or after.startswith("/")):
-            self._words(phrase)
+        ratio = patterns.RATIO.match(after)
+        if ratio is None and (patterns.ATTACHED.match(after) or patterns.UNITS.match(after) or after.startswith("/")):
+            rest = patterns.REST.match(after)
+            return end + (rest.end() if rest else 0)
+        if named.bracket == "[" and not after.lstrip().startswith("]"):
             return end
-        if bracket == "[" and not after.lstrip().startswith("]"):
+        if not named.phrase or (named.bracket == "(" and not named.explicit):
             return end
-        if not phrase or (bracket == "(" and not explicit):
-            return end
-        stop = end + ratio.end() if ratio else end
-        self._pair(phrase, explicit, match, ratio, unit, after)
-        return stop
+        self._pair(named, match, ratio, after)
+        return end + ratio.end() if ratio else end
 
     def _braces(self, gap: str) -> None:
         for place, letter in enumerate(gap):
             if letter == "{":
-                self.keys.append(bool(_CONFIG_KEY.search(gap[:place])))
+                key = patterns.KEY.search(gap[:place])
+                setting = patterns.CONFIG_KEY.search(gap[:place])
+                self.keys.append(None if setting else key.group(1) if key else "")
+                self.split = split_of(words(key.group(1))[0]) if key and words(key.group(1)) else None
             elif letter == "}" and self.keys:
                 self.keys.pop()
+                self.split = None
 
-    def _phrase(self, gap: str) -> tuple[str, str, str, str]:
-        """The words that name the number after ``gap``: (name, separator, bracket around the number, unit)."""
+    def _named(self, gap: str) -> _Named:
         text = gap.rstrip()
         bracket = ""
         while text and text[-1] in "[('\"`*":
+            if text[-1] == "(" and (call := patterns.CALL.search(text[:-1])):
+                text = text[: call.start()].rstrip()
+                continue
             if text[-1] in "[(":
-                if text[-1] == "(" and (call := _CALL.search(text[:-1])):
-                    text = text[: call.start()].rstrip()
-                    continue
                 bracket = text[-1]
             text = text[:-1].rstrip()
         explicit = ""
-        if found := _SEP.search(text):
+        if found := SEPARATOR.search(text):
             explicit = found.group().strip()
             text = text[: found.start()].rstrip()
-        elif found := _LINK.search(text):
+            if (link := patterns.LINK.search(text)) and link.group().strip().lower() in ("is", "was"):
+                text = text[: link.start()].rstrip()
+        elif found := patterns.LINK.search(text):
             explicit = "is"
             text = text[: found.start()].rstrip()
         elif text.endswith(("|", "│", "┃")) and self.text.lstrip()[:1] in "|│┃":
             explicit = "|"
             text = text[:-1].rstrip()
-        if explicit and (found := _LINK.search(text)) and found.group().strip().lower() in ("is", "was"):
-            text = text[: found.start()].rstrip()
         text = text.rstrip("'\"`* ")
         unit = ""
-        if found := _PAREN.search(text):
+        if found := patterns.UNIT.search(text):
             unit = found.group(1)
             text = text[: found.start()].rstrip()
-        pieces = _CUT.split(text)
-        for place, piece in enumerate(pieces[:-1]):
-            self._qualifier(piece, pieces[place + 1 :])
-        return pieces[-1].strip(" '\"`*#>"), explicit, bracket, unit
+        end = 0
+        for cut in patterns.CUT.finditer(text):
+            if "-" not in cut.group():  # "INFO - train - " is a logger's name
+                self._qualifier(text[end : cut.start()])
+            end = cut.end()
+        return _Named(text[end:].strip(" '\"`*#>"), explicit, bracket, unit)
 
-    def _qualifier(self, piece: str, rest: list[str]) -> None:
+    def _qualifier(self, piece: str) -> None:
         """Words before a cut: ``Test set:``, ``[valid]``, ``Overall:``."""
         parts = words(piece)
         if not parts or len(parts) > 6:
@@ -298,190 +241,157 @@ class _Scan:
         if len(splits) == 1 and all(split_of(part) or part in SPLIT_LABELS or part in STEPS for part in parts):
             self.split = self.last_split = splits.pop()
             self.label = ""
-        elif all(part in _LABELS for part in parts):
+        elif all(part in LABELS for part in parts):
             self.label = "_".join(parts)
 
-    def _words(self, phrase: str) -> None:
-        """A number that is no metric: its words do not qualify what follows."""
-
-    def _step(self, phrase: str, gap: str, match: re.Match[str], after: str, first: bool) -> int | None:
+    def _step(self, named: _Named, gap: str, match: re.Match[str], after: str) -> int | None:
+        """Take in a number that says where we are; None if it does not."""
         line = self.line
-        span = match.span()
-        value = match.group()
-        parts = words(phrase)
-        last = parts[-1] if parts else ""
-        joined = "_".join(parts)
-        word = joined if joined in STEPS else last if last in STEPS else ""
+        span, value = match.span(), match.group()
+        parts = words(named.phrase)
+        joined, last = "_".join(parts), parts[-1] if parts else ""
         whole = value.isdigit()
-        if word and kind(joined) == STRONG:
+        separated = SEPARATOR.search(gap.rstrip()) is not None
+        if parts and kind(joined) == STRONG and not (whole and separated and patterns.AFTER_STEP.match(after)):
             return None
-        if not word and whole and (found := _AFTER_STEP.match(after)):
-            if _SEP.search(gap.rstrip()):
+        word = joined if joined in STEPS else last if last in STEPS else ""
+        if not word and whole and (found := patterns.AFTER_STEP.match(after)):
+            if separated:
                 return span[1]
             word = found.group(1).lower().lstrip("个")
-        if not word and whole and first:
+        if not word and whole and self.first:
             head = gap.strip()
-            if head in ("[", "(") and after[:1] in "])" and not after[1:2] == "[":
+            if head in ("[", "(") and after[:1] in ("]", ")") and after[1:2] != "[":
                 word = "round"
             elif not head and after.startswith(":") and not after[1:2].isdigit():
                 word = "iteration"
-        total = _OF.match(after) if whole else None
+        total = OF.match(after) if whole else None
         if not word:
-            bar = total is not None and (not parts or gap.rstrip().endswith(("[", ":", "|")) or not gap.strip())
-            if bar and not parts:
-                return self._inner(span, total)
-            if whole and not parts and gap.strip() in ("][", "]["):
+            if whole and not parts and ((total and "/" in total.group()) or gap.strip() == "]["):
                 return self._inner(span, total)
             return None
-        if kind(word) != STEP and word not in STEPS and word != "round":
-            return None
-        if any(split_of(part) for part in parts):
-            self.split = self.last_split = next(split for part in parts if (split := split_of(part)))
-        end = span[1] + (total.end() if total else 0)
-        epoch = word in EPOCHS or last in EPOCHS
+        if word in PLURALS and total is None and separated:
+            return span[1]  # "epochs: 90" says how many there will be
+        if named.explicit == "|":
+            if last not in ("timesteps", "timestep", "step", "epoch", "iteration"):
+                return span[1]
+            line.back = True
+        if split := next((split for part in parts if (split := split_of(part))), None):
+            self.split = self.last_split = split
         total_span = (span[1] + total.start(1), span[1] + total.end(1)) if total else None
-        if epoch:
+        if word in EPOCHS or last in EPOCHS:
             if line.epoch is None:
                 line.epoch, line.epochs_total = span, total_span
-        elif whole or value.replace(".", "", 1).isdigit():
-            if line.step is None or line.inner:
-                line.step, line.steps_total = span, total_span
-                line.inner = last in INNER and word not in ("global_step",) and len(parts) <= 1
-                line.step_word = word
-        return end
+        elif (whole or value.replace(".", "", 1).isdigit()) and (line.step is None or line.inner):
+            line.step, line.steps_total, line.step_word = span, total_span, word
+            line.inner = last in INNER and len(parts) <= 1
+        return span[1] + (total.end() if total else 0)
 
     def _inner(self, span: Span, total: re.Match[str] | None) -> int:
+        """``42/94`` of a progress bar, ``[50/1000]`` after an epoch."""
         line = self.line
         if line.step is None:
             line.step, line.inner = span, True
             line.steps_total = (span[1] + total.start(1), span[1] + total.end(1)) if total else None
         return span[1] + (total.end() if total else 0)
 
-    def _pair(
-        self, phrase: str, explicit: str, match: re.Match[str], ratio: re.Match[str] | None, unit: str, after: str
-    ) -> None:
-        value = match.group()
-        whole = value.lstrip("+-").replace(",", "").isdigit() and not after.lstrip().startswith("%")
-        names = [phrase]
-        for name in names:
-            self._one(name, explicit, match.span(), whole, value, ratio, unit, after)
-
-    def _one(
-        self,
-        phrase: str,
-        explicit: str,
-        span: Span,
-        whole: bool,
-        value: str,
-        ratio: re.Match[str] | None,
-        unit: str,
-        after: str,
-    ) -> None:
-        head, tail_split = _head(phrase)
+    def _pair(self, named: _Named, match: re.Match[str], ratio: re.Match[str] | None, after: str) -> None:
+        """Take in a number that has a name, if the name may be a metric's."""
+        percent = after.lstrip().startswith("%")
+        whole = match.group().lstrip("+-").replace(",", "").isdigit() and not percent and not ratio
+        head, tail_split = _head(named.phrase)
         parts = words(head)
         if not parts or len(parts) > 9 or len(head) > 70:
             return
-        name = normalise(head)
+        name, unit = normalise(head), named.unit
         what = kind(name)
-        if what in (NEVER, STEP):
+        if unit and what != STRONG and named.explicit and kind(normalise(unit)) == STRONG:
+            name, what, parts, unit = normalise(unit), STRONG, words(unit), ""
+        if what in (NEVER, STEP) or (unit and (kind(unit) == NEVER or patterns.UNITS.match(unit))):
             return
-        if unit and (kind(unit) == NEVER or _UNIT_AFTER.match(unit)):
-            return
-        strong = what == STRONG
-        if explicit in ("", "is", "->", "→") and not strong:
-            percent = after.lstrip().startswith("%")
-            if explicit or not percent or len(parts) > 2:
+        if what != STRONG:
+            if len(parts) > 4 or (not named.separated and named.explicit != "|" and not (percent and len(parts) < 3)):
                 return
-        if not strong and len(parts) > 4:
-            return
-        if explicit == "" and strong:
-            if len(parts) > 4 and not all(map(_known, parts)):
-                name = _nearest(parts)
-            if whole and not ratio:
+            if named.explicit == "is" or (whole and what != SETTING):
                 return
-        if whole and not ratio and (what != STRONG or parts[-1] in ("error", "errors", "precision", "err", "map")):
-            if what != SETTING and not (what == STRONG and value in ("0", "1", "100")):
+        else:
+            if not named.separated and named.explicit != "|":
+                if len(parts) > 2 and not all(map(_known, parts)):
+                    name = _nearest(parts)
+                if not named.explicit and (whole or patterns.FROM.search(named.phrase)):
+                    return
+            if whole and parts[-1] in _NO_COUNTS and match.group() not in ("0", "1", "100"):
                 return
-        split = tail_split or (split_of(unit.lower()) if unit else None)
-        splits = [found for part in parts if (found := split_of(part))]
-        if splits:
-            self.last_split = splits[0]
-        elif split:
-            name = f"{split}_{name}"
-        elif self.split:
-            for average in ("average_", "avg_", "mean_"):
-                name = name.removeprefix(average)
-            name = f"{self.split}_{name}"
-        elif self.label:
-            name = f"{self.label}_{name}"
+        name = self._qualified(name, parts, tail_split or (split_of(unit.lower()) if unit else None))
+        span = match.span()
         total: Span | None = None
-        if ratio:
-            if ratio.group(2) is not None:
-                base = span[1]
-                span = (base + ratio.start(2), base + ratio.end(2))
-            elif strong:
-                total = (span[1] + ratio.start(1), span[1] + ratio.end(1))
-            else:
+        if ratio and ratio.group(2) is not None:
+            span = (span[1] + ratio.start(2), span[1] + ratio.end(2))
+        elif ratio:
+            if what != STRONG:
                 return
+            total = (span[1] + ratio.start(1), span[1] + ratio.end(1))
         self.seen[len(self.line.pairs)] = self.last_split
         self.line.pairs.append(Pair(name, span, what, total))
 
+    def _qualified(self, name: str, parts: list[str], split: str | None) -> str:
+        if own := next((found for part in parts if (found := split_of(part))), None):
+            self.last_split = own
+        elif split:
+            return f"{split}_{name}"
+        elif self.split:
+            for average in AVERAGES:
+                name = name.removeprefix(average)
+            return f"{self.split}_{name}"
+        elif self.label:
+            return f"{self.label}_{name}"
+        return name
+
+
+_NO_COUNTS = frozenset(("error", "errors", "precision", "err", "map"))
+
 
 def _known(part: str) -> bool:
-    return part in METRIC or split_of(part) is not None
+    return part in METRIC or part in LABELS or split_of(part) is not None
 
 
 def _nearest(parts: list[str]) -> str:
     """Of a long phrase, the words next to the number: the metric and what qualifies it."""
-    return "_".join(parts[-2:]) if len(parts) > 1 and _known(parts[-2]) else parts[-1]
-
-
-_PREPOSITION = re.compile(
-    r"\s(?:of|on|after|at|for|over|in|from|with|across|using|against|between|sur|auf|bei)\s", re.IGNORECASE
-)
+    start = len(parts)
+    while start > 0 and _known(parts[start - 1]):
+        start -= 1
+    return "_".join(parts[start:] or parts[-2:])
 
 
 def _head(phrase: str) -> tuple[str, str | None]:
-    """ "Accuracy of the network on the test images" -> ("Accuracy", "test")."""
+    """"Accuracy of the network on the test images" -> ("Accuracy", "test")."""
     phrase = phrase.strip()
-    found = _PREPOSITION.search(phrase)
+    if found := patterns.LEADING.match(phrase):
+        phrase = phrase[found.end() :]
+    found = patterns.PREPOSITION.search(phrase)
     if found is None:
         return phrase, None
     head, tail = phrase[: found.start()].strip(), phrase[found.end() :]
-    split = next((split for word in words(tail) if (split := split_of(word))), None)
-    if kind(normalise(head)) != STRONG and kind(normalise(tail)) == STRONG:
-        return f"{head} {tail}", None
-    return head, split
-
-
-_JOINT = re.compile(  # "acc|logloss = 0.78|0.47", "loss, acc: 0.3, 0.9"
-    r"(?<![\w|/,])((?:[^\W\d][\w-]{0,30}\s?[|/,]\s?)+[^\W\d][\w-]{0,30})[)\]]?\s*[:=]\s*[\[(]?\s*"
-    r"((?:[-+]?[\d.]+(?:[eE][-+]?\d+)?%?\s?[|/,]\s?)+[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
-)
-
-
-def _joint(line: Line, text: str) -> str:
-    """Several names, then as many numbers; what was understood is blanked out."""
-    match = _JOINT.search(text)
-    if match is None:
-        return text
-    names = [normalise(name) for name in re.split(r"[|/,]", match.group(1))]
-    numbers = list(NUMBER.finditer(text, match.start(2), match.end(2)))
-    kinds = [kind(name) for name in names]
-    if len(numbers) != len(names) or STRONG not in kinds:
-        return text
-    for name, what, number in zip(names, kinds, numbers):
-        if what not in (NEVER, STEP):
-            line.pairs.append(Pair(name, number.span(), what))
-    return text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
+    if kind(normalise(head)) != STRONG:
+        if kind(normalise(tail)) == STRONG:
+            return f"{head} {tail}", None
+        if found.group().strip().lower() == "with":
+            return tail, None
+    return head, next((split for word in words(tail) if (split := split_of(word))), None)
 
 
 def _tell_apart(line: Line, seen: dict[int, str | None]) -> None:
-    """The same word twice on a line: under train and under val."""
+    """The same word twice on a line: under train and under val, or only said again."""
     names = [pair.name for pair in line.pairs]
+    kept = []
     for place, pair in enumerate(line.pairs):
-        if names.count(pair.name) > 1 and (split := seen.get(place)) and not any(map(split_of, words(pair.name))):
+        own = any(map(split_of, words(pair.name)))
+        split = seen.get(place)
+        if names.count(pair.name) > 1 and not own and split:
             pair.name = f"{split}_{pair.name}"
-
-
-__all__ = ["SETTING", "STRONG", "WEAK", "Line", "Pair", "Span", "mask", "parse"]
+        elif names.index(pair.name) < place:
+            continue  # "value: 2.1 ... Best is trial 0 with value: 1.3"
+        elif split and not own and pair.kind == STRONG:
+            pair.soft = split
+        kept.append(pair)
+    line.pairs = kept

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from sweeper.metrics.vocabulary import DOWN, SPLITS, UP, is_metric_word, kind, split_of, words
 
 _PROSE = {"validation": "val", "validating": "val", "training": "train", "testing": "test", "evaluation": "eval"}
-_DROP = frozenset(
-    ["the", "a", "an", "our", "this", "that", "current", "model", "models", "its", "and", "is", "was", "at"]
-)
+_DROP = frozenset(("the", "a", "an", "our", "this", "that", "current", "its", "and", "is", "was", "at", "set"))
 _NON_WORD = re.compile(r"[^\w]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")
 

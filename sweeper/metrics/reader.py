@@ -11,7 +11,8 @@ from sweeper.metrics import folding, recipe, tables
 from sweeper.metrics.context import Ambient, Point, context_of
 from sweeper.metrics.curve import Curve, Metrics
 from sweeper.metrics.recipe import Recipe
-from sweeper.metrics.summary import OWN, Key, summarise
+from sweeper.metrics.summary import ALONE, OWN, Key, summarise
+from sweeper.metrics.vocabulary import STRONG
 
 BATCH = 1 << 20  # bytes that are taken apart at a time
 BLOCK = 1 << 14  # bytes that are skipped at a time where they hold no digit
@@ -20,7 +21,7 @@ _DIGIT = re.compile(rb"[0-9]")
 _NAMES_OF_NUMBERS = (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF ")
 _NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
-_BAR = re.compile(rb"%\||\d/\d+ (?:\[|\xe2\x94)|\xe2\x94\x81|\xe2\x94\x80")
+_BAR = re.compile(rb"%\||\d+/\d+ (?:\[|\xe2\x94)|\d+it \[|\xe2\x94\x81|\xe2\x94\x80")
 _DRAFTS = 64  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 
 
@@ -178,6 +179,7 @@ class Batch:
         self.found: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]] = {}
         self.found_drafts: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]] = {}
         self.last_rule = 0
+        self.noted = -1  # the line that last said where we are
 
     def _redraws(self, ended: bool) -> None:
         """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
@@ -229,6 +231,7 @@ class Batch:
             else:
                 rows.append(place)
         self._read_all()
+        self.steps.sort(key=_place)
         if self.steps:
             ambient.start = self.steps[-1]._replace(place=-1)
         reader.lines_read += len(self.lines)
@@ -314,7 +317,8 @@ class Batch:
         if match is None:
             return
         ambient = self.reader.ambient
-        self.steps.append(ambient.mark(made, match, place))
+        self.noted = place
+        self.steps.append(ambient.mark(made, match, self.last_rule if made.back else place))
         if place not in self.is_draft:
             ambient.heading(context_of(line.decode("utf-8", "replace")), ambient.epoch, marker=True)
 
@@ -367,11 +371,24 @@ class Batch:
     # -- numbers to curves
 
     def _read_all(self) -> None:
+        jobs: list[tuple[int, Recipe, list[int], str]] = []
         for (split, _), shapes in self.rows.items():
             for shape, places in shapes.items():
-                if places and (made := recipe.of(shape, self.lines[places[0]])).fields:
-                    self._read_rows(made, places, split)
-                del places[:]
+                if places:
+                    made = recipe.of(shape, self.lines[places[0]])
+                    # Lines that say where we are come first: those that do not say it stand where the last one did.
+                    turn = 2 if not made.marks else 1 if made.inner and not made.epoch else 0
+                    if made.fields:
+                        jobs.append((turn, made, places[:], split))
+                    places.clear()
+        turns = {job[0] for job in jobs}
+        for turn in sorted(turns):
+            told = turn < 2 and max(turns) > turn
+            before = len(self.steps)
+            for _, made, places, split in [job for job in jobs if job[0] == turn]:
+                self._read_rows(made, places, split, told=told)
+            if len(self.steps) > before:
+                self.steps.sort(key=_place)
         self._pour(self.found, self.reader.curves)
         self._pour(self.found_drafts, self.reader.drafts)
 
@@ -406,29 +423,36 @@ class Batch:
             curve.extend([base + place for place in places], steps, values)
         found.clear()
 
-    def _read_rows(self, made: Recipe, places: list[int], split: str, *, drafts: bool = False) -> None:
+    def _read_rows(
+        self, made: Recipe, places: list[int], split: str, *, drafts: bool = False, told: bool = False
+    ) -> None:
         """All lines of one shape at once."""
         assert made.pattern is not None
         texts = [self.lines[place] for place in places]
         rows = made.pattern.findall(b"\n".join(texts)) if len(texts) > 1 else made.pattern.findall(texts[0])
         if len(rows) != len(places):
-            self._one_by_one(made, places, split, drafts)
+            self._one_by_one(made, places, split, drafts, told)
             return
         groups = made.pattern.groups
         columns: list[Any] = [rows] if groups == 1 else list(zip(*rows))
         steps, name = self._steps(made, columns, places)
+        if made.marks and not drafts:
+            self._tell(made, columns, places if told else places[-1:], steps if told or not steps else steps[-1:], name)
         found = self.found_drafts if drafts else self.found
         for field in made.fields:
             values = _floats(columns[field.group - 1])
             if field.total:
                 totals = _floats(columns[field.total - 1])
                 values = [value / total if total else math.nan for value, total in zip(values, totals)]
-            key = (made.split or split, field.label, field.name)
+            part = made.split or field.soft or split
+            if field.kind != STRONG and not made.steady:
+                part = ALONE
+            key = (part, field.label, field.name)
             found.setdefault(key, []).append((places[:], steps, values, name))
             if not drafts:
                 self._trait(key, field.kind, made.steady)
 
-    def _one_by_one(self, made: Recipe, places: list[int], split: str, drafts: bool) -> None:
+    def _one_by_one(self, made: Recipe, places: list[int], split: str, drafts: bool, told: bool) -> None:
         """Lines that share a shape with others but not their build."""
         for place in places:
             line = self.lines[place]
@@ -436,7 +460,7 @@ class Batch:
             match = made.pattern.match(line)
             own = made if match and match.end() == len(line) else recipe.build(line)
             if own.pattern is not None and own.fields and own.pattern.match(line):
-                self._read_rows(own, [place], split, drafts=drafts)
+                self._read_rows(own, [place], split, drafts=drafts, told=told)
 
     def _trait(self, key: Key, kind: str, steady: bool) -> None:
         trait = self.reader.traits.get(key)
@@ -451,15 +475,36 @@ class Batch:
         """Where in the training the lines at ``places`` stand: by their own word, else by that of a line before them."""
         ambient = self.reader.ambient
         if made.marks and not (made.inner and not made.epoch):
-            ambient.note(made, [columns[group - 1][-1] if group else None for group in made.marks_at])
+            self._note(made, columns, places[-1])
             return ambient.values(made, columns, ())
         holds = self._holding(places)
         if made.marks:
-            ambient.note(made, [columns[group - 1][-1] if group else None for group in made.marks_at])
+            self._note(made, columns, places[-1])
             return ambient.values(made, columns, [point.epoch for point in holds])
         if not holds[0].name:
             return None, "index"
         return [point.value for point in holds], holds[0].name
+
+    def _tell(
+        self, made: Recipe, columns: list[Any], places: list[int], steps: list[float] | None, name: str
+    ) -> None:
+        """Let the lines after these know where the training stands."""
+        epochs: list[float | None] = [None] * len(places)
+        if made.epoch:
+            epochs = [recipe.number(text) for text in columns[made.epoch - 1][-len(places) :]]
+        elif made.inner:
+            epochs = [point.epoch for point in self._holding(places)]
+        for at, place in enumerate(places):
+            if steps is None:
+                self.steps.append(Point(place, epochs[at] or 0.0, "epoch" if epochs[at] is not None else "", epochs[at]))
+            else:
+                self.steps.append(Point(place, steps[at], name, epochs[at]))
+
+    def _note(self, made: Recipe, columns: list[Any], place: int) -> None:
+        """Where the last of these lines says we are, unless a later line has said it."""
+        if place >= self.noted:
+            self.noted = place
+            self.reader.ambient.note(made, [columns[group - 1][-1] if group else None for group in made.marks_at])
 
     def _holding(self, places: list[int]) -> list[Point]:
         """For each line the last mark before it."""
@@ -474,6 +519,10 @@ class Batch:
                 at += 1
             holds.append(point)
         return holds
+
+
+def _place(point: Point) -> int:
+    return point.place
 
 
 def _floats(texts: Any) -> list[float]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from sweeper.metrics import lines
 from sweeper.metrics.lines import Line, Span
+from sweeper.metrics.vocabulary import STRONG
 
 FORGET = 50_000  # shapes: logs of free text have no end of them
 _DIGITS_OR_BLANKS = re.compile(r"(\d+|[ ]+)")
+_THOUSANDS = re.compile(rb"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 SHAPELESS = b"0123456789 "
 
 
@@ -27,6 +29,7 @@ class Field:
     group: int
     total: int = 0
     label: str = ""
+    soft: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Recipe:
     split: str = ""
     step_word: str = "step"
     dump: bool = False
+    back: bool = False  # holds for the lines since the last rule, too
 
     @property
     def marks(self) -> bool:
@@ -55,7 +59,7 @@ class Recipe:
     @property
     def steady(self) -> bool:
         """Whether the fields keep company with something that is surely about training."""
-        return self.marks or any(field.kind == lines.STRONG for field in self.fields)
+        return self.marks or any(field.kind == STRONG for field in self.fields)
 
 
 NOTHING = Recipe(None)
@@ -95,7 +99,7 @@ def compiled(text: str, line: Line) -> Recipe:
     group = {span: place for place, span in enumerate(spans, 1)}
     return Recipe(
         re.compile(_pattern(text, spans), re.MULTILINE),
-        tuple(Field(p.name, p.kind, group[p.span], group[p.total] if p.total else 0, p.label) for p in line.pairs),
+        tuple(Field(p.name, p.kind, group[p.span], group[p.total] if p.total else 0, p.label, p.soft) for p in line.pairs),
         epoch=group[line.epoch] if line.epoch else 0,
         epochs_total=group[line.epochs_total] if line.epochs_total else 0,
         step=group[line.step] if line.step else 0,
@@ -103,6 +107,7 @@ def compiled(text: str, line: Line) -> Recipe:
         inner=line.inner,
         split=line.split or "",
         step_word=line.step_word,
+        back=line.back,
     )
 
 
@@ -137,6 +142,6 @@ def number(text: bytes) -> float:
     try:
         return float(text)
     except ValueError:
-        if text.lstrip(b"+-").startswith(b"0,"):
+        if not _THOUSANDS.fullmatch(text.strip()):
             return float(text.replace(b",", b"."))
         return float(text.replace(b",", b""))

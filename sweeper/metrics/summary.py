@@ -12,6 +12,7 @@ from sweeper.metrics.vocabulary import SETTING, STRONG, WEAK, split_of, words
 
 Key = tuple[str, str, str]  # (part of the data by context, label at the start of the line, name)
 _MOST_LABELS = 6
+ALONE = "?"  # the context of what stood on a line with nothing that is surely about training
 OWN = "="  # the context of metrics that the sweep file's own patterns found
 
 
@@ -40,7 +41,10 @@ def named(
     """{name: (curve, what its steps are)}. Where one word stands under several parts of the data, they come apart."""
     groups: dict[str, list[Key]] = {}
     for key in curves:
-        if key[0] != OWN:
+        if key[0] not in (OWN, ALONE):
+            groups.setdefault(key[2], []).append(key)
+    for key in curves:
+        if key[0] == ALONE and all(other[0] == ALONE for other in groups.get(key[2], ())):
             groups.setdefault(key[2], []).append(key)
     out: dict[str, tuple[Curve, str]] = {}
     for name, keys in groups.items():
@@ -68,8 +72,8 @@ def _split(
     traits: Mapping[Key, Mapping[str, Any]],
 ) -> None:
     """Put the curves of one name into ``out``: one a part of the data, or one in all where only one part is known."""
-    splits = {key[0] for key in keys}
-    if len(splits) > 1 and splits != {"", "train"} and not any(map(split_of, words(name))):
+    splits = list(dict.fromkeys(key[0] for key in keys))
+    if len(splits) > 1 and set(splits) != {"", "train"} and not any(map(split_of, words(name))):
         for split in splits:
             full = f"{split}_{name}" if split else name
             _split(out, full, [key for key in keys if key[0] == split], curves, drafts, traits)
@@ -111,7 +115,8 @@ def _is_metric(keys: list[Key], curves: Mapping[Key, Curve], traits: Mapping[Key
     if kind == STRONG:
         return True
     if kind == SETTING:
-        return changes and count > 1
+        placed = any(traits.get(key, {}).get("step") for key in keys) or "lr" in keys[0][2] or "rate" in keys[0][2]
+        return changes and count > 1 and placed
     return (steady and (changes or count == 1)) or (changes and count > 2)
 
 

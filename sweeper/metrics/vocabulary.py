@@ -48,7 +48,7 @@ EPOCHS = _set("epoch epochs epoche ep epo época epoca époque эпоха エポ
 INNER = _set("step steps iter iters batch it batches minibatch")  # restart with each epoch where both stand on a line
 
 _NEVER = _set(
-    """time times eta elapsed remaining runtime sec secs second seconds ms minute minutes hour hours duration wall clock took
+    """time times eta elapsed remaining runtime sec secs second seconds ms minute minutes hour hours duration dur wall clock took
     speed fps throughput ips wps ups tps wpb bsz qps latency flops flos gflops tflops mfu hfu date timestamp
     memory mem vram ram gpumem gb mb kb gib mib byte bytes size sizes len length params param parameters parameter
     version ver port pid rank seed gpu cpu gpus cuda device devices cudnn num number count counts ntokens nsentences tokens
@@ -83,6 +83,20 @@ SPLITS = {
     **dict.fromkeys(_set("test testing tst tests 测试 測試 тест テスト 테스트 prueba"), "test"),
     **dict.fromkeys(_set("eval evaluation evaluating evaluate 评估 评价 評価"), "eval"),
 }
+# A word that heads the rest of a line without being a metric: "Overall: Average Reward".
+LABELS = _set("overall final best total average avg mean cv oof holdout global ema")
+AVERAGES = ("average_", "avg_", "mean_")
+# May stand beside train, val or test in a heading: "Test set:", "Validation results:".
+SPLIT_LABELS = _set(
+    """set results result data dataset metrics metric split phase stats statistics epoch step summary performance
+    evaluation scores score mode stage report on the in iter"""
+)
+# Begin lines of any kind, so they tell no metrics apart.
+NO_LABELS = _set(
+    """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner engine process
+    result results metrics summary final best new current saving saved model train_model"""
+)
+PLURALS = _set("epochs steps iterations iters rounds updates batches trees episodes")
 _WORD = re.compile(r"[a-z]+\d*|\d+|[^\W\d_a-z]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")
@@ -129,8 +143,12 @@ def kind(name: str) -> str:
         return NEVER
     joined = "_".join(parts)
     strong = any(map(is_metric_word, parts))
+    if parts[0] == "n" and len(parts) > 1:
+        return NEVER
     if joined in STEPS or (parts[-1] in STEPS and not strong):
         return STEP
+    if parts[-1] in ("scale", "to") or parts[0] in ("setting", "set", "reducing", "changing"):
+        return NEVER
     if parts[-1] in STEPS and parts[0] in ("best", "last", "max", "min"):
         return NEVER
     if any(part in ("len", "length") for part in parts) and any(part in ("ep", "eps", "episode") for part in parts):
@@ -145,4 +163,6 @@ def kind(name: str) -> str:
         return NEVER
     if joined in _SETTING or any(part in _SETTING for part in parts) or "learning_rate" in joined:
         return STRONG if parts[-1] in METRIC and parts[0] != "target" else SETTING
+    if parts[0] == "best" and len(parts) > 1 and not strong:
+        return STRONG
     return STRONG if strong and parts[0] not in ("target", "min", "max") else (WEAK if not strong else SETTING)
