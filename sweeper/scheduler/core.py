@@ -31,6 +31,7 @@ AGAIN = 5.0  # seconds until something that did not work is tried again
 STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
 ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
 LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
+HUSH = 0.01  # seconds after a "go" in which nothing else is done, so that the run begins undisturbed
 HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
 
 
@@ -92,6 +93,7 @@ class Scheduler:
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.hung_up = False
         self.hold_until = 0.0
+        self.quiet_until = 0.0
         self.leaving = False
         self.ill = False
         self._signals: list[int] = []
@@ -121,12 +123,12 @@ class Scheduler:
 
     def _sleep(self) -> None:
         now = time.monotonic()
-        until = [moment for moment, _ in self.later]
+        until = [max(moment, self.quiet_until) for moment, _ in self.later]
         until += [worker.since + OPENING for worker in self.workers if worker.stage is Stage.OPENING]
         until += [adopted.check_at for adopted in self.adopted if adopted.pidfd is None]
-        if self.hold_until > now:
-            until.append(self.hold_until)
-        timeout = None if not until else max(0.0, min(until) - now) + 0.001
+        until += [moment for moment in (self.hold_until, self.quiet_until) if moment > now]
+        left = min(until) - now if until else 0.0
+        timeout = None if not until else left + 0.001 if left > 0 else 0.0
         for key, _ in self.selector.select(timeout):
             key.data()
 
@@ -328,9 +330,11 @@ class Scheduler:
                 worker.stage = Stage.ACTIVE
                 procs.crashpoint("before go")
                 worker.channel.send("go", known=attempts)
+                self.quiet_until = time.monotonic() + HUSH
                 procs.crashpoint("gone")
                 free -= 1
-        self._prefetch(free)
+        if time.monotonic() >= self.quiet_until:
+            self._prefetch(free)
         for worker in list(self.workers):
             if worker.stage is Stage.OPENING and time.monotonic() > worker.since + OPENING:
                 self.word.log("a window opened, but no supervisor reported from it")
@@ -349,7 +353,7 @@ class Scheduler:
             worker.stage in (Stage.OPENING, Stage.IDLE, Stage.PREPARING, Stage.READY) for worker in self.workers
         )
         waiting = sum(worker.stage in (Stage.OPENING, Stage.IDLE) for worker in self.workers)
-        while standing < max(0, free) + self.engine.ahead and self.line.at_least(waiting + 1):
+        if standing < max(0, free) + self.engine.ahead and self.line.at_least(waiting + 1):
             try:
                 self._open()
             except (errors.SweepError, OSError) as error:
@@ -357,8 +361,7 @@ class Scheduler:
                 self._count_death()
                 self.hold_until = time.monotonic() + HANGUP_PAUSE
                 return
-            standing += 1
-            waiting += 1
+            self._at(0.0, lambda: None)  # the next one after a look at what supervisors say
 
     def _open(self) -> None:
         worker = Worker(self.engine.open(), time.monotonic())
@@ -485,7 +488,6 @@ class Scheduler:
         kind = message["kind"]
         if kind == "hello":
             worker.stage = Stage.IDLE
-            self._prepare(worker)
         elif kind == "prepared":
             worker.stage = Stage.READY
         elif kind == "started":
@@ -701,11 +703,12 @@ class Scheduler:
         self.later.append((time.monotonic() + seconds, action))
 
     def _do_later(self) -> None:
+        """One thing at a time: whoever speaks meanwhile is heard before the next."""
         now = time.monotonic()
-        due = [entry for entry in self.later if entry[0] <= now]
-        for entry in due:
-            self.later.remove(entry)  # before it is done: what fails is not done again, and the others are not lost
-            entry[1]()
+        due = None if now < self.quiet_until else next((entry for entry in self.later if entry[0] <= now), None)
+        if due is not None:
+            self.later.remove(due)  # before it is done: what fails is not done again, and the others are not lost
+            due[1]()
 
 
 def _pids(left: list[int]) -> str:
