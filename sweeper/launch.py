@@ -146,8 +146,7 @@ def _parallel(options: Options, request: GpuRequest, usable: int) -> int | None:
         return options.parallel
     if options.serial or options.here or request.count == 0:
         return None
-    at_once = usable // (request.count or usable) * request.per_gpu
-    return max(1, at_once - request.keep_free)
+    return max(1, max(0, usable - request.keep_free) // (request.count or usable) * request.per_gpu)
 
 
 # -- carrying it out -----------------------------------------------------------------------------------------------

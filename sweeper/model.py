@@ -44,7 +44,11 @@ def canonical(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GpuRequest:
-    """What a run asks of the GPUs; sizes in bytes. ``count`` None means all of those allowed."""
+    """What a run asks of the GPUs; sizes in bytes. ``count`` None means all of those allowed.
+
+    ``more_than`` is what was free where an earlier attempt ran out of memory: more than that is looked for, as far as
+    any allowed GPU can have it.
+    """
 
     count: int | None = 0
     allowed: tuple[int, ...] | None = None
@@ -53,6 +57,7 @@ class GpuRequest:
     busy_above: int = 500_000_000
     ignore_others: bool = False
     keep_free: int = 0
+    more_than: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,7 +65,8 @@ class GpuRequest:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GpuRequest:
         allowed = data.get("allowed")
-        return cls(**{**data, "allowed": None if allowed is None else tuple(allowed)})
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**{**known, "allowed": None if allowed is None else tuple(allowed)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class Attempt:
 
     ``pid`` and ``start_ticks`` name the supervisor for certain (field 22 of /proc/PID/stat); ``gpus`` are indices (or
     UUIDs for MIG); ``log_offset`` is where this attempt's output begins in log.txt, in bytes; ``started`` is unix time;
-    ``git`` is the commit checked out in the working directory, where it is a git work tree.
+    ``git`` is the commit checked out in the working directory, where it is a git work tree; ``gpu_free`` are the bytes
+    that were free on the fullest of its GPUs.
     """
 
     number: int
@@ -114,6 +121,7 @@ class Attempt:
     started: float
     waited: float = 0.0
     git: str | None = None
+    gpu_free: int | None = None
     format: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sweeper import errors, folders, model, paths, procs
 from sweeper.channel import Channel, Message
 from sweeper.model import Outcome
 from sweeper.scheduler.engines import Engine, Opened
+from sweeper.scheduler.holding import Holding
 from sweeper.scheduler.line import Line
 from sweeper.scheduler.word import Word
 from sweeper.store import Store, open_store, reconcile
@@ -86,6 +87,7 @@ class Scheduler:
         self.word = word
         self.line = Line(store, sweep)
         self.selector = selectors.DefaultSelector()
+        self.holding = Holding(engine, self.selector, self._at, word.log)
         self.workers: list[Worker] = []
         self.visitors: list[Channel] = []
         self.adopted: list[Adopted] = []
@@ -119,6 +121,7 @@ class Scheduler:
                 self._do_later()
             except sqlite3.Error as error:
                 self._fall_ill(error)
+        self.holding.release()
         self.engine.finish()
 
     def _sleep(self) -> None:
@@ -172,7 +175,7 @@ class Scheduler:
         self._load()
 
     def _finished(self) -> bool:
-        if self.ill or self.adopted or any(worker.number for worker in self.workers):
+        if self.ill or self.adopted or any(worker.number or worker.recorded for worker in self.workers):
             return False
         if self.line.wish.want == RUN and not self.line.empty:
             return False
@@ -347,7 +350,11 @@ class Scheduler:
         for worker in list(self.workers):
             if self.ill or (worker.stage is Stage.IDLE and not self._prepare(worker)):
                 break
+        if self.line.wish.want != RUN and not self.workers_active():
+            self.holding.release()
         if self.line.wish.want != RUN or self._capacity() == 0:
+            return
+        if not self.line.empty and not self.holding.ready(self.line):
             return
         standing = sum(
             worker.stage in (Stage.OPENING, Stage.IDLE, Stage.PREPARING, Stage.READY) for worker in self.workers

@@ -137,8 +137,7 @@ class Chain:
             return True
 
     def finish(self) -> None:
-        if self.held is not None:
-            self.held.close()
+        return
 
 
 def _close_all_but(channel: Channel, held: Lease | None) -> None:

@@ -6,9 +6,10 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sweeper import command, model, paths
+from sweeper import command, folders, model, paths
 from sweeper.errors import InputError
 from sweeper.model import GpuRequest, Job
 from sweeper.spec import Spec, read_spec
@@ -112,7 +113,7 @@ class Line:
             env=dict(self.spec.env),
             timeout=self.spec.timeout,
             grace=self.spec.grace,
-            gpus=self._gpus(ooms),
+            gpus=self._gpus(run, ooms),
             stall=self.spec.stall,
         )
         paths.replace(run.job, json.dumps(job.to_json(), ensure_ascii=False))
@@ -120,12 +121,14 @@ class Line:
             self.store.touch(number, key, job.params, job.texts, run.path.name)
         return run
 
-    def _gpus(self, ooms: int) -> GpuRequest:
+    def _gpus(self, run: paths.RunDir, ooms: int) -> GpuRequest:
+        """What the run asks for; after it ran out of memory: a GPU alone, with more free than it had."""
         asked = self.wish.options.get("gpu")
         request = GpuRequest() if asked is None else GpuRequest.from_json(asked)
-        if ooms and request.count != 0:  # alone, and where more is free than it had
-            return GpuRequest.from_json({**request.to_json(), "per_gpu": 1})
-        return request
+        if not ooms or request.count == 0:
+            return request
+        last = folders.history(run).attempt
+        return replace(request, per_gpu=1, more_than=(last.gpu_free or 0) if last is not None else 0)
 
     def title(self, number: int) -> str:
         """What the run's window is called."""

@@ -85,7 +85,9 @@ class Running:
         own = procs.descendants(os.getpid())
         return procs.end_run(str(self.run.path), str(self.run.lock), patience=2.0, spare=own)
 
-    def begin(self, gpus: list[str], variables: Mapping[str, str], waited: float) -> Attempt:
+    def begin(
+        self, gpus: list[str], variables: Mapping[str, str], waited: float, gpu_free: int | None = None
+    ) -> Attempt:
         """Write the attempt and let the command go. Raises OSError; then nothing has begun."""
         assert self.shell is not None
         number = folders.history(self.run).attempts + 1
@@ -100,6 +102,7 @@ class Running:
             started=time.time(),
             waited=round(waited, 3),
             git=self.git,
+            gpu_free=gpu_free,
         )
         paths.replace(self.run.attempt(number), json.dumps(attempt.to_json()))
         self.attempt = attempt

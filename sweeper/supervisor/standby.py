@@ -8,12 +8,14 @@ import os
 import select
 import signal
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper import model, procs
 from sweeper.channel import Channel, Message
-from sweeper.model import Outcome
+from sweeper.model import GpuRequest, Outcome
 from sweeper.supervisor.attempt import Running
 from sweeper.supervisor.relay import Window
 
@@ -262,7 +264,7 @@ class Supervisor:
             "run_dir": str(run.run.path),
         }
         try:
-            self.waiter = lease.Waiter(run.job.gpus, who, env=run.environment)
+            self.waiter = lease.Waiter(_roomier(run.job.gpus, run.environment), who, env=run.environment)
         except (OSError, errors.SweepError) as error:
             self._refuse("error", why=str(error))
             return
@@ -296,8 +298,9 @@ class Supervisor:
         assert run is not None
         gpus = list(self.lease.names) if self.lease is not None else []
         variables = dict(self.lease.environment) if self.lease is not None else {}
+        free = [gpu.memory_total - gpu.memory_used for gpu in self.lease.gpus] if self.lease is not None else []
         try:
-            attempt = run.begin(gpus, variables, time.monotonic() - self.waiting_since)
+            attempt = run.begin(gpus, variables, time.monotonic() - self.waiting_since, min(free, default=None))
         except OSError as error:
             self._release()
             self._refuse(_cause(error), why=f"its attempt cannot be written: {error}")
@@ -517,6 +520,18 @@ def _ending(status: int | None) -> tuple[int | None, int | None]:
         return None, os.WTERMSIG(status)
     code = os.WEXITSTATUS(status)
     return code, code - 128 if 128 < code < 160 else None
+
+
+def _roomier(request: GpuRequest, environment: Mapping[str, str]) -> GpuRequest:
+    """The request of a run that ran out of memory: somewhat more free than it had, but no more than can ever be free
+    on a GPU that it may use (a driver always takes a little of it)."""
+    if not request.more_than:
+        return request
+    from sweeper import gpus
+
+    totals = [gpu.memory_total for gpu in gpus.resolve(request, gpus.visible(environment)).allowed]
+    wanted = min(request.more_than * 105 // 100, max(totals) * 95 // 100)
+    return replace(request, memory=max(request.memory, wanted))
 
 
 def _header(run: Running) -> str:
