@@ -139,6 +139,7 @@ def test_the_table_fits_the_terminal_and_the_metric_stays(tmp_path: Path, width:
     text = results.render(made(tmp_path, runs), width=width)
     assert max(map(len, text.splitlines())) <= width
     assert "val_acc_best" in text
+    assert "…" not in text.split("no room")[0]
     assert ("no room for" in " ".join(text.split())) == (width < 200)
 
 

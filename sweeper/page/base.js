@@ -37,6 +37,7 @@ function digitsFor(values) {
 
 function clock(seconds) {
   if (seconds == null) return '';
+  if (seconds < 0.05) return '0 s';
   if (seconds < 9.95) return seconds.toFixed(1) + ' s';
   const whole = Math.round(seconds);
   const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];

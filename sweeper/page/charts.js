@@ -87,7 +87,7 @@ function axes(context, box, x, y, { xLabel, yLabel, xTicks, xTexts } = {}) {
   context.lineWidth = 1;
   context.textBaseline = 'middle';
   context.textAlign = 'right';
-  for (const tick of y.ticks(Math.max(2, Math.floor((box.bottom - box.top) / 46)))) {
+  for (const tick of y.ticks(Math.max(2, Math.floor((box.bottom - box.top) / 38)))) {
     const at = Math.round(y(tick)) + 0.5;
     if (at < box.top - 1 || at > box.bottom + 1) continue;
     line(context, box.left, at, box.right, at);
@@ -95,7 +95,7 @@ function axes(context, box, x, y, { xLabel, yLabel, xTicks, xTexts } = {}) {
   }
   context.textBaseline = 'top';
   context.textAlign = 'center';
-  const ticks = xTicks || x.ticks(Math.max(2, Math.floor((box.right - box.left) / 90)));
+  const ticks = xTicks || x.ticks(Math.max(3, Math.floor((box.right - box.left) / 90)));
   let last = -Infinity;
   ticks.forEach((tick, i) => {
     const at = x(tick);

@@ -105,6 +105,7 @@ function failed(sweep) {
 
 function next(sweep) {
   const found = lines(sweep, 'next');
+  if (!found.length) return card('What next?', false, el('p', { class: 'well' }, 'Nothing is left to run.'));
   return card('What next?', false, el('ul', { class: 'next' }, found.map((one) => el('li', {}, sentence(one.text), one.command ? [el('br'), command(one.command)] : null))));
 }
 

@@ -92,8 +92,18 @@ function closest(spots, px, py) {
   return best;
 }
 
+/** A parameter of many numbers cut into bins of equally many runs, as one of few values. */
+function binned(param) {
+  if (!param.numeric || param.texts.length <= 12) return param;
+  const all = param.of.filter((at) => at != null).map((at) => param.numbers[at]).sort((a, b) => a - b);
+  const edges = [...new Set([0, 1, 2, 3, 4, 5].map((i) => all[Math.floor((i * all.length) / 6)]))];
+  const short = (value) => String(+value.toPrecision(2));
+  const place = (value) => edges.reduce((found, edge, i) => (value >= edge ? i : found), 0);
+  return { ...param, texts: edges.map((edge, i) => `${short(edge)} – ${short(i + 1 < edges.length ? edges[i + 1] : all[all.length - 1])}`), of: param.of.map((at) => (at == null ? null : place(param.numbers[at]))) };
+}
+
 function heatPanel(sweep) {
-  const params = varying().filter((param) => param.texts.length > 1 && param.texts.length <= 30 && !sweep.repeat.includes(param.name));
+  const params = varying().filter((param) => param.texts.length > 1 && (param.numeric || param.texts.length <= 30) && !sweep.repeat.includes(param.name)).map(binned);
   if (params.length < 2 || !sweep.target || !sweep.counted.length) return null;
   const telling = [...sweep.effects].sort((a, b) => b.clear - a.clear || b.share - a.share);
   const rank = new Map(telling.map((effect, place) => [effect.name, place]));

@@ -85,7 +85,7 @@ const PAGE = 100;
 function tablePanel(sweep, standing) {
   const state = { key: null, down: false, rows: PAGE, grouped: sweep.configurations.length > 0 };
   const main = sweep.target && sweep.metrics.find((metric) => metric.name === sweep.target.name);
-  const others = sweep.metrics.filter((metric) => metric !== main && metric.direction).slice(0, 3);
+  const others = sweep.metrics.filter((metric) => metric !== main && metric.direction && metric.last.filter((value) => value != null).length > 0.3 * sweep.value.length).slice(0, 3);
   const best = (metric) => (!sweep.last && metric.best ? metric.best : metric.last);
   const title = (metric) => (!sweep.last && metric.best ? metric.name + '_best' : metric.name);
   const worse = (metric) => metric.direction === 'max' || (metric === main && sweep.target.direction === 'max');

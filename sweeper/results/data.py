@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sweeper import folders, model, paths
 from sweeper.model import RunRecord
 
+LONG_NUMBER = 9  # characters; what a generator or a random search made, not a person
 ENDED_BADLY = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.LOST)
 
 
@@ -79,6 +80,12 @@ class Run:
     @property
     def number(self) -> int:
         return self.record.number
+
+    def text(self, name: str) -> str:
+        """A parameter's value as one reads it: as the sweep file spells it, but of a long fraction five digits."""
+        text = self.record.text(name)
+        value = self.record.params[name]
+        return f"{value:.5g}" if isinstance(value, float) and len(text) > LONG_NUMBER else text
 
     @property
     def seconds(self) -> float | None:

@@ -142,7 +142,7 @@ class _Cut:
 
 def _cut(runs: Sequence[Run], name: str) -> _Cut:
     keys = [model.canonical(run.record.params[name]) if name in run.record.params else "" for run in runs]
-    texts = {key: run.record.text(name) if key else "(none)" for key, run in zip(keys, runs, strict=True)}
+    texts = {key: run.text(name) if key else "(none)" for key, run in zip(keys, runs, strict=True)}
     numbers = {key: _number(run.record.params.get(name)) for key, run in zip(keys, runs, strict=True)}
     numeric = all(number is not None for number in numbers.values())
     if numeric and len(texts) > MANY_VALUES and len(texts) > len(runs) / 4:

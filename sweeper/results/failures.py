@@ -2,7 +2,8 @@
 
 "All 6 out_of_memory have batch_size=256" is said only where it separates them from the runs that ended well: none of
 those has it, or so few that drawing as many runs at random would seldom (in one case of 20, by the hypergeometric
-distribution, that is Fisher's exact test) give runs that all have it.
+distribution, that is Fisher's exact test) give runs that all have it. For a bound ("lr >= 0.2"), which is the group's
+own lowest or highest value, the same number is the chance that the group would lie so far out by luck.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sweeper import model
 from sweeper.results.data import ENDED_BADLY, Run
 
 SELDOM = 0.05
+OFTEN = 0.5  # what more than half of those that ended well have too explains nothing, however unlikely
 _MASKS = (
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "UUID"),
     (re.compile(r"\b0x[0-9a-fA-F]+\b"), "ADDRESS"),
@@ -115,7 +117,7 @@ def _telling(tests: Iterable[tuple[str, _Test]], members: Sequence[Run], well: S
     found = []
     for text, test in tests:
         hits = sum(map(test, well))
-        if hits == len(well):
+        if hits > OFTEN * len(well):
             continue
         chance = _chance(len(members), hits, len(well))
         if (hits == 0 and (len(members) > 1 or chance <= SELDOM)) or chance <= SELDOM:
@@ -129,9 +131,9 @@ def _chance(members: int, hits: int, well: int) -> float:
 
 
 def _equalities(members: Sequence[Run]) -> Iterable[tuple[str, _Test]]:
-    first = members[0].record
-    for name in first.params:
-        wanted = model.canonical(first.params[name])
+    first = members[0]
+    for name in first.record.params:
+        wanted = model.canonical(first.record.params[name])
 
         def has(run: Run, name: str = name, wanted: str = wanted) -> bool:
             params = run.record.params
@@ -151,12 +153,10 @@ def _bounds(members: Sequence[Run], well: Sequence[Run]) -> Iterable[tuple[str, 
         low, high = min(known), max(known)
         if low == high:
             continue  # an equality says it better
-        if low > max(others):
-            text = next(run.record.text(name) for run in members if _number(run, name) == low)
-            yield f"{name} >= {text}", _at_least(name, low)
-        elif high < min(others):
-            text = next(run.record.text(name) for run in members if _number(run, name) == high)
-            yield f"{name} <= {text}", _at_most(name, high)
+        lowest = next(run.text(name) for run in members if _number(run, name) == low)
+        highest = next(run.text(name) for run in members if _number(run, name) == high)
+        yield f"{name} >= {lowest}", _at_least(name, low)
+        yield f"{name} <= {highest}", _at_most(name, high)
 
 
 def _at_least(name: str, bound: float) -> _Test:

@@ -38,7 +38,9 @@ def _sweep(report: Report) -> dict[str, Any]:
         "shellName": shlex.quote(report.sweep.name),
         "line": morning_line(report),
         "summary": [
-            {"about": one.about, "text": one.text, "tone": one.tone, "command": one.command} for one in summary(report)
+            {"about": one.about, "text": one.text, "tone": one.tone, "command": one.command}
+            for one in summary(report)
+            if not one.command.endswith(" --open")  # that is this page
         ],
         "counts": dict(report.sweep.counts),
         "hours": {
@@ -100,8 +102,8 @@ def _parameter(report: Report, name: str) -> dict[str, Any]:
     """A parameter's distinct values in order, and for each run the place of its own among them (null: it has none)."""
     records = [run.record for run in report.runs]
     keys = [model.canonical(record.params[name]) if name in record.params else None for record in records]
-    first = {key: record for key, record in zip(reversed(keys), reversed(records), strict=True) if key is not None}
-    numbers = {key: _number(record.params[name]) for key, record in first.items()}
+    first = {key: run for key, run in zip(reversed(keys), reversed(report.runs), strict=True) if key is not None}
+    numbers = {key: _number(run.record.params[name]) for key, run in first.items()}
     numeric = bool(numbers) and all(number is not None for number in numbers.values())
     order = sorted(first, key=lambda key: numbers[key] or 0.0) if numeric else list(dict.fromkeys(k for k in keys if k))
     index = {key: number for number, key in enumerate(order)}

@@ -124,7 +124,8 @@ def counting_column(report: Report, names: Names) -> str | None:
 def _other_metrics(report: Report, names: Names) -> list[str]:
     """Metrics that the file defines, and else the two next likely ones of which it is known which way is better."""
     target = report.target.name if report.target else None
-    others = [name for name in report.metric_names if name != target]
+    having = Counter(name for run in report.counted for name in run.metrics)
+    others = [name for name in report.metric_names if name != target and 2 * having[name] >= len(report.counted)]
     defined = [name for name in others if name in report.sweep.patterns]
     chosen = defined or [name for name in others if name in names.best][:OTHER_METRICS]
     return [(names.last if report.last or name not in names.best else names.best)[name] for name in chosen]
@@ -143,7 +144,7 @@ def _run_column(
     values = [row[name] for row in rows]
     if name in names.params.values():
         own = next(key for key, column in names.params.items() if column == name)
-        texts = [run.record.text(own) if own in run.record.params else "" for run in runs]
+        texts = [run.text(own) if own in run.record.params else "" for run in runs]
         return Column(name, [Cell(text) for text in texts], _numeric(values), rank)
     if name == "run_seconds":
         return Column("time", [Cell(clock(value)) for value in values], True, rank)
@@ -168,9 +169,9 @@ def _group_column(
 ) -> Column:
     if name in names.params.values() and name not in (names.params[key] for key in report.repeat):
         own = next(key for key, column in names.params.items() if column == name)
-        firsts = [one.first.record for one in groups]
-        texts = [record.text(own) if own in record.params else "" for record in firsts]
-        return Column(name, [Cell(t) for t in texts], _numeric([r.params.get(own) for r in firsts]), rank)
+        firsts = [one.first for one in groups]
+        texts = [run.text(own) if own in run.record.params else "" for run in firsts]
+        return Column(name, [Cell(t) for t in texts], _numeric([r.record.params.get(own) for r in firsts]), rank)
     if name == "run_state":
         return Column("runs", [Cell(_states(one)) for one in groups], False, rank)
     counted = {run.number for run in report.counted}

@@ -20,6 +20,7 @@ from sweeper.results.words import BAD, GOOD, WARN, Line, clean, summary
 ROWS = 40  # shown where nobody says --top: the answers above must not scroll away
 HEAD_ROWS = 5
 LONGEST_CELL = 28
+BETWEEN = 3  # blanks between two columns
 _TONES = {GOOD: "bold green", BAD: "bold red", WARN: "yellow"}
 _STATES = {
     model.DONE: "green",
@@ -114,8 +115,8 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[Colum
     kept: set[int] = set()
     used = 0
     for place in sorted(range(len(columns)), key=lambda place: (columns[place].rank, place)):
-        need = _width(columns[place]) + 2
-        if used + need - 1 <= width or not kept:
+        need = _width(columns[place]) + BETWEEN
+        if used + need - BETWEEN <= width or not kept:
             kept.add(place)
             used += need
     return (

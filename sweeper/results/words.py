@@ -137,15 +137,14 @@ def value_text(report: Report, configuration: Configuration) -> str:
 
 def label(report: Report, configuration: Configuration) -> str:
     kept = [name for name in report.varying if name not in report.repeat]
-    record = configuration.first.record
-    settings = " ".join(f"{name}={record.text(name)}" for name in kept if name in record.params)
+    first = configuration.first
+    settings = " ".join(f"{name}={first.text(name)}" for name in kept if name in first.record.params)
     numbers = ", ".join(str(run.number) for run in configuration.runs[:6])
     return f"{settings} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}".lstrip(" ·")
 
 
 def _label(report: Report, run: Run) -> str:
-    record = run.record
-    return " ".join(f"{name}={record.text(name)}" for name in report.varying if name in record.params)
+    return " ".join(f"{name}={run.text(name)}" for name in report.varying if name in run.record.params)
 
 
 def _mattered(report: Report) -> list[Line]:
@@ -170,7 +169,7 @@ def _failed(report: Report) -> list[Line]:
         text = f"{failure.count} x {name}: {cause}" if cause else f"{failure.count} x {name}"
         if failure.common:
             who = f"all {failure.count}" if failure.count > 1 else "it"
-            text += f" · {who} ha{'ve' if failure.count > 1 else 's'} " + ", ".join(map(str, failure.common))
+            text += f" · {who} ha{'ve' if failure.count > 1 else 's'} {' and '.join(map(str, failure.common))}"
         command = f"sweep logs {shlex.quote(report.sweep.name)} {failure.example.number}"
         lines.append(Line("failed", text, BAD, command))
     rest = report.failures[5:]
@@ -207,7 +206,7 @@ def _next(report: Report) -> list[Line]:
         lines.append(Line("next", f"once mended, run the {failed} that failed again", PLAIN, f"sweep retry {name}"))
     lines += _advice(report)
     if not lines:
-        lines.append(Line("next", "all pictures in one page", PLAIN, f"sweep report {name} --open"))
+        lines.append(Line("next", "all is done; the page has the pictures", PLAIN, f"sweep report {name} --open"))
     return lines
 
 
@@ -224,7 +223,7 @@ def _advice(report: Report) -> Sequence[Line]:
         values = report.best.record.params.get(effect.name)
         if isinstance(values, bool) or not isinstance(values, (int, float)):
             continue
-        text = report.best.record.text(effect.name)
+        text = report.best.text(effect.name)
         means = [level.mean if report.target.direction == "max" else -level.mean for level in effect.levels]
         if text == effect.levels[-1].text and means[-1] == max(means):
             lines.append(Line("next", f"{effect.name}={text} is the largest tried, and the best: try larger ones"))
