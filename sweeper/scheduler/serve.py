@@ -56,7 +56,10 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
         engine = Windows(wish.session, channel.address(sweep.path))
         if table:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            shown = _show(sweep)
+            try:
+                shown = _show(sweep)
+            except OSError as error:  # the runs matter, not the picture
+                word.log(f"the live table cannot be shown: {error}")
     scheduler = Scheduler(sweep, store, engine, server, word, lock)
     try:
         scheduler.run()
