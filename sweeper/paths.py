@@ -69,6 +69,11 @@ class SweepDir:
     def log(self) -> Path:
         return self.path / "scheduler.log"
 
+    @property
+    def report_cache(self) -> Path:
+        """What reports have read of the runs that ended, so that the next one need not open every folder."""
+        return self.path / ".report.json"
+
     def environment(self, number: int) -> Path:
         return self.path / f"environment-{number}.json"
 

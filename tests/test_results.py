@@ -242,6 +242,9 @@ def test_an_edge_of_the_grid_is_named(tmp_path: Path) -> None:
         run.params = {**run.params, "seed": place % 3}
     report = made(tmp_path, runs, repeat=("seed",))
     assert any("lr=4 is the largest tried" in line for line in results.summary_lines(report))
+    more = [*runs, FakeRun({"lr": 8, "seed": 0}, "diverged\n", state=model.FAILED, exit_code=1)]
+    tried = made(tmp_path / "more", more, repeat=("seed",))
+    assert not any("largest tried" in line for line in results.summary_lines(tried))
 
 
 def test_the_head_is_short(tmp_path: Path) -> None:

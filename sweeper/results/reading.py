@@ -19,9 +19,9 @@ from sweeper import metrics, model, paths
 from sweeper.model import RunRecord
 from sweeper.results.causes import find_cause
 from sweeper.results.data import ENDED_BADLY, Run, Stat, SweepData, Try, read_tries
+from sweeper.version import VERSION
 
 FORMAT = 1
-CACHE = ".report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def read_runs(sweep: SweepData) -> list[Run]:
 
     Metrics that cannot be read (a folder deleted or closed to us) are missing, and the run is there all the same.
     """
-    cache = _load(sweep.folder / CACHE, sweep.patterns)
+    cache = _load(paths.SweepDir(sweep.folder).report_cache, sweep.patterns)
     fresh: dict[str, Any] = {}
     runs = []
     changed = False
@@ -115,7 +115,7 @@ def _end_of_lost(record: RunRecord, tries: tuple[Try, ...]) -> tuple[RunRecord, 
 
 
 def _stamp(patterns: Mapping[str, str]) -> str:
-    reader = [FORMAT, getattr(metrics, "VERSION", 0), sorted(patterns.items())]
+    reader = [FORMAT, VERSION, sorted(patterns.items())]
     return hashlib.sha256(json.dumps(reader).encode()).hexdigest()
 
 

@@ -20,6 +20,7 @@ from sweeper.results.words import BAD, GOOD, WARN, Line, clean, summary
 ROWS = 40  # shown where nobody says --top: the answers above must not scroll away
 HEAD_ROWS = 5
 LONGEST_CELL = 28
+LABEL = 9  # columns for the first word of a line
 BETWEEN = 3  # blanks between two columns
 _TONES = {GOOD: "bold green", BAD: "bold red", WARN: "yellow"}
 _STATES = {
@@ -36,7 +37,9 @@ def draw(report: Report, choice: Choice, *, width: int = 100, color: bool = Fals
     console = _console(width, color)
     lines = summary(report)
     before = [line for line in lines if line.about not in ("mattered", "failed", "next")]
-    _print_lines(console, before)
+    night, rest = before[0], before[1:]  # the first begins with the sweep's name, however long that is
+    console.print(Text.assemble((f"{night.about}: ", _TONES.get(night.tone, "bold")), night.text), overflow="fold")
+    _print_lines(console, rest)
     if report.runs:
         make = configuration_sheet if report.repeat else run_sheet
         _print_sheet(console, make(report, choice, limit=rows), report, width)
@@ -69,12 +72,17 @@ def _text(console: Console) -> str:
 
 
 def _print_lines(console: Console, lines: Sequence[Line]) -> None:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True, min_width=LABEL)
+    grid.add_column(overflow="fold")
     for line in lines:
-        text = Text.assemble((f"{line.about}: ", _TONES.get(line.tone, "bold")), line.text)
-        if line.command:
-            text.append("  ")
+        label, text = Text(f"{line.about}:", style=_TONES.get(line.tone, "bold")), Text(line.text)
+        if line.command:  # never broken over two lines where it fits on one: it is there to be copied
+            room = console.width - LABEL - 1 - cell_len(line.text) - cell_len(line.command)
+            text.append("  " if room > 2 else "\n")
             text.append(line.command, style="bold cyan")
-        console.print(text, soft_wrap=False, overflow="fold")
+        grid.add_row(label, text)
+    console.print(grid)
 
 
 def _print_sheet(console: Console, sheet: Sheet, report: Report, width: int) -> None:

@@ -166,7 +166,8 @@ def _failed(report: Report) -> list[Line]:
         name = _WORDS.get(failure.state, failure.state)
         cause = clean(failure.cause)
         cause = cause if len(cause) <= 100 else cause[:99] + "…"
-        text = f"{failure.count} x {name}: {cause}" if cause else f"{failure.count} x {name}"
+        what = [*([] if failure.state == model.FAILED and cause else [name]), *([cause] if cause else [])]
+        text = f"{failure.count} x {': '.join(what)}"
         if failure.common:
             who = f"all {failure.count}" if failure.count > 1 else "it"
             text += f" · {who} ha{'ve' if failure.count > 1 else 's'} {' and '.join(map(str, failure.common))}"
@@ -220,13 +221,14 @@ def _advice(report: Report) -> Sequence[Line]:
     for effect in report.effects:
         if not effect.clear or effect.binned or len(effect.levels) < 3:
             continue
-        values = report.best.record.params.get(effect.name)
-        if isinstance(values, bool) or not isinstance(values, (int, float)):
+        value = report.best.record.params.get(effect.name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         text = report.best.text(effect.name)
         means = [level.mean if report.target.direction == "max" else -level.mean for level in effect.levels]
-        if text == effect.levels[-1].text and means[-1] == max(means):
+        tried = [x for run in report.runs if isinstance(x := run.record.params.get(effect.name), (int, float))]
+        if text == effect.levels[-1].text and means[-1] == max(means) and value == max(tried):
             lines.append(Line("next", f"{effect.name}={text} is the largest tried, and the best: try larger ones"))
-        elif text == effect.levels[0].text and means[0] == max(means):
+        elif text == effect.levels[0].text and means[0] == max(means) and value == min(tried):
             lines.append(Line("next", f"{effect.name}={text} is the smallest tried, and the best: try smaller ones"))
     return lines[:3]
