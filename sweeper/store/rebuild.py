@@ -28,7 +28,7 @@ def open_store(sweep: paths.SweepDir, *, readonly: bool = False) -> Store:
     Raises SweepError where it can neither be opened nor rebuilt.
     """
     try:
-        if sweep.db.exists():
+        if _there(sweep):
             return _checked(sweep, readonly=readonly)
         if readonly and not any(True for _ in folders.run_folders(sweep)):
             raise SweepError(f"{sweep.path} holds no sweep (it has no queue.db and no runs)")
@@ -40,6 +40,14 @@ def open_store(sweep: paths.SweepDir, *, readonly: bool = False) -> Store:
         return _checked(sweep, readonly=readonly)
     except (sqlite3.Error, OSError) as error:
         raise SweepError(f"the queue {sweep.db} cannot be made: {error}") from error
+
+
+def _there(sweep: paths.SweepDir) -> bool:
+    """Whether there is a queue; one without content is none, for it is only ever put there whole."""
+    try:
+        return sweep.db.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _checked(sweep: paths.SweepDir, *, readonly: bool) -> Store:
@@ -80,7 +88,7 @@ def _rebuild(sweep: paths.SweepDir) -> None:
     try:
         if not folders.take_lock(lock, REBUILDING):
             raise OSError(f"somebody else has been rebuilding it for {REBUILDING:g} s")
-        if sweep.db.exists():
+        if _there(sweep):
             try:
                 _checked(sweep, readonly=False).close()
             except sqlite3.DatabaseError as error:
