@@ -165,7 +165,7 @@ class Ambient:
                     for epoch, step, total in zip(known, steps, totals)
                 ], "epoch"
         if any(epoch is not None for epoch in known):
-            return None, "index"
+            return [epoch or 0.0 for epoch in known], "epoch"
         return steps, "step"
 
 

@@ -11,23 +11,41 @@ POINTS = 2000  # a curve keeps at most this many points, evenly thinned
 Point = tuple[int, float, float]  # (place in the log, step, value)
 
 
+_PLAIN = (
+    "count",
+    "distinct",
+    "last",
+    "last_seq",
+    "last_step",
+    "max",
+    "max_at",
+    "max_step",
+    "min",
+    "min_at",
+    "min_step",
+    "stride",
+)
+
+
 class Curve:
     """The values of one metric as they come in; memory does not grow beyond POINTS points."""
 
-    __slots__ = ("count", "last", "last_seq", "last_step", "max", "max_step", "min", "min_step", "points", "stride")
+    __slots__ = (*_PLAIN, "points")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.distinct = 0
         self.last = self.last_step = math.nan
         self.last_seq = -1
         self.min = self.max = self.min_step = self.max_step = math.nan
-        self.points: list[Point] = []
+        self.min_at = self.max_at = -1  # which value it was, counted from 0
         self.stride = 1  # every stride-th value is kept
+        self.points: list[Point] = []
 
     def extend(self, seqs: Sequence[int], steps: Sequence[float] | None, values: Sequence[float]) -> None:
         """Append ``values`` in the order of the log; without ``steps`` they are counted on."""
+        size = len(values)
         if steps is None:
-            steps = range(self.count, self.count + len(values))
+            steps = range(self.count, self.count + size)
         total = sum(values)
         if total == total:  # no NaN: what is left can be compared
             low, high = min(values), max(values)
@@ -36,17 +54,20 @@ class Curve:
             low, high = (min(known), max(known)) if known else (math.nan, math.nan)
         if low == low:
             if not self.min <= low:
-                self.min, self.min_step = low, float(steps[values.index(low)])
+                at = values.index(low)
+                self.min, self.min_step, self.min_at = low, float(steps[at]), self.count + at
             if not self.max >= high:
-                self.max, self.max_step = high, float(steps[values.index(high)])
+                at = values.index(high)
+                self.max, self.max_step, self.max_at = high, float(steps[at]), self.count + at
         self.last, self.last_step, self.last_seq = values[-1], float(steps[-1]), seqs[-1]
+        self.distinct += len(set(steps))
         first = -self.count % self.stride
-        self.count += len(values)
+        self.count += size
         if self.stride == 1:
-            self.points.extend(zip(seqs, steps, values))
-        else:
+            self.points.extend(zip(seqs, steps, values, strict=True))
+        elif first < size:
             every = slice(first, None, self.stride)
-            self.points.extend(zip(seqs[every], steps[every], values[every]))
+            self.points.extend(zip(seqs[every], steps[every], values[every], strict=True))
         while len(self.points) > POINTS:
             del self.points[1::2]
             self.stride *= 2
@@ -58,12 +79,13 @@ class Curve:
         """Take in another curve of the same metric, in the order of the log."""
         later = other if other.last_seq >= self.last_seq else self
         if not self.min <= other.min and other.min == other.min:
-            self.min, self.min_step = other.min, other.min_step
+            self.min, self.min_step, self.min_at = other.min, other.min_step, other.min_at
         if not self.max >= other.max and other.max == other.max:
-            self.max, self.max_step = other.max, other.max_step
+            self.max, self.max_step, self.max_at = other.max, other.max_step, other.max_at
         self.last, self.last_step, self.last_seq = later.last, later.last_step, later.last_seq
         self.count += other.count
-        self.points = sorted(self.points + other.points)
+        self.distinct += other.distinct
+        self.points = sorted([*self.points, *other.points])
         self.stride = max(self.stride, other.stride)
         while len(self.points) > POINTS:
             del self.points[1::2]
@@ -76,8 +98,7 @@ class Curve:
         return twin
 
     def to_json(self) -> list[Any]:
-        head = [getattr(self, name) for name in _PLAIN]
-        return [head, [list(column) for column in zip(*self.points)]]
+        return [[getattr(self, name) for name in _PLAIN], [list(column) for column in zip(*self.points, strict=True)]]
 
     @classmethod
     def from_json(cls, data: Any) -> Curve:
@@ -86,9 +107,6 @@ class Curve:
             setattr(curve, name, value)
         curve.points = list(zip(*data[1], strict=True))
         return curve
-
-
-_PLAIN = (*("count", "last", "last_seq", "last_step", "max", "max_step", "min", "min_step", "stride"),)
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ class Series:
         return self.load()
 
     def best(self, direction: str | None = None) -> float:
-        """The best value over the curve: ``'max'`` or ``'min'``, or as the name says; the last where it says nothing."""
+        """The best value over the curve: ``'max'`` or ``'min'``, or as the name says, else the last."""
         return self.last if (way := self._way(direction)) is None else self.max if way == "max" else self.min
 
     def best_step(self, direction: str | None = None) -> float:

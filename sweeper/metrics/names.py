@@ -25,7 +25,7 @@ def normalise(text: str) -> str:
     name = _NON_WORD.sub("_", _CAMEL.sub("_", text)).strip("_").lower()
     if prose:
         parts = [_PROSE.get(part, part) for part in name.split("_") if part not in _DROP]
-        name = "_".join(parts)
+        name = "_".join(part for part in parts if part)
     return name
 
 

@@ -21,8 +21,9 @@ _DIGIT = re.compile(rb"[0-9]")
 _NAMES_OF_NUMBERS = (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF ")
 _NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
-_BAR = re.compile(rb"%\||\d+/\d+ (?:\[|\xe2\x94)|\d+it \[|\xe2\x94\x81|\xe2\x94\x80")
-_DRAFTS = 64  # redraws of one bar that count towards the curve of a training that is one bar from end to end
+_BAR = re.compile(rb"%\||% \[\d|\d+/\d+ (?:\[|\xe2\x94)|\d+it \[|\xe2\x94\x81|\xe2\x94\x80")
+_DECIMALS = re.compile(rb"\d+\.\d*(?:[eE][-+]?\d+)?")
+_DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 
 
 class Reader:
@@ -117,7 +118,7 @@ class Reader:
         """Of lines without numbers, the last few: they may be headings."""
         for line in skipped.split(b"\n")[-6:]:
             if line.strip():
-                self.heading(line)
+                self.heading(line.rstrip(b"\r").rpartition(b"\r")[2])
 
     def heading(self, line: bytes, epoch: float | None = None) -> None:
         if len(line) < 400:
@@ -173,6 +174,7 @@ class Batch:
             self._redraws(ended)
         else:
             self.is_draft: set[int] = set()
+            self.is_piece: set[int] = set()
         self.rows: dict[tuple[Any, ...], dict[bytes, list[int]]] = {}
         self.base = reader.lines_read
         self.steps: list[Point] = []  # from which line on which step holds
@@ -185,6 +187,7 @@ class Batch:
         """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
         out: list[bytes] = []
         self.is_draft = set()
+        self.is_piece = set()  # states of a redrawn line but the one that stands in the end
         for line in self.lines:
             if b"\r" not in line:
                 out.append(line)
@@ -193,7 +196,7 @@ class Batch:
             bars: list[tuple[bytes | None, int]] = []
             for place, piece in enumerate(pieces):
                 found = _BAR.search(piece)
-                identity = piece[: found.start()].rstrip(b" 0123456789.") if found else None
+                identity = _DECIMALS.sub(b"", piece[: found.start()]).rstrip(b" 0123456789") if found else None
                 bars.append((identity, place))
             finals = [
                 place
@@ -210,6 +213,8 @@ class Batch:
                     self.is_draft.add(len(out))
                     out.append(piece)
                 elif place in last:
+                    if place + 1 < len(pieces):
+                        self.is_piece.add(len(out))
                     out.append(piece)
         self.lines = out
 
@@ -248,6 +253,8 @@ class Batch:
                 known[shape] = skip
                 return False
             if not _DIGIT.search(line) and not _NAN.search(line):
+                if place in self.is_piece or place in self.is_draft:
+                    return False
                 before = (reader.ambient.split, reader._table)
                 reader.heading(line, self._epoch_before(place))
                 if tables.is_rule_bytes(line):
@@ -328,6 +335,8 @@ class Batch:
         if place in self.is_draft:
             return False
         row = table.row(line.decode("utf-8", "replace"))
+        if row is None and place in self.is_piece:
+            return self._plain(place, line, shape, made, self._bucket(), [])
         if row is None:
             self.reader._table = None
             known = self._bucket()

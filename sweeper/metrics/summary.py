@@ -10,6 +10,7 @@ from sweeper.metrics.curve import Curve, Metrics, Series
 from sweeper.metrics.names import canonical
 from sweeper.metrics.vocabulary import SETTING, STRONG, WEAK, split_of, words
 
+Load = Callable[[], list[tuple[float, float]]]
 Key = tuple[str, str, str]  # (part of the data by context, label at the start of the line, name)
 _MOST_LABELS = 6
 ALONE = "?"  # the context of what stood on a line with nothing that is surely about training
@@ -102,7 +103,10 @@ def _drawn(draft: Curve, final: Curve) -> Curve:
     curve.points = [*draft.points, *final.points]
     curve.count += 1
     curve.last, curve.last_step, curve.last_seq = final.last, final.last_step, final.last_seq
-    curve.min, curve.min_step, curve.max, curve.max_step = final.min, final.min_step, final.max, final.max_step
+    curve.distinct += 1
+    for name in ("min", "min_step", "max", "max_step"):
+        setattr(curve, name, getattr(final, name))
+    curve.min_at = curve.max_at = curve.count - 1
     return curve
 
 
@@ -134,17 +138,21 @@ def _restates(name: str, curve: Curve, params: Mapping[str, Any]) -> bool:
     return False
 
 
-def as_series(
-    name: str, curve: Curve, step_name: str, load: Callable[[], list[tuple[float, float]]] | None = None
-) -> Series:
+def as_series(name: str, curve: Curve, step_name: str, load: Load | None = None) -> Series:
+    """What is known of a metric; where its steps do not tell its values apart, they are counted instead."""
+    if curve.distinct * 2 <= curve.count:
+        last, least, greatest = float(curve.count - 1), float(curve.min_at), float(curve.max_at)
+        step_name = "index"
+    else:
+        last, least, greatest = curve.last_step, curve.min_step, curve.max_step
     return Series(
         name,
         curve.last,
         curve.min,
         curve.max,
-        curve.last_step,
-        curve.min_step,
-        curve.max_step,
+        last,
+        least,
+        greatest,
         curve.count,
         step_name,
         load or (lambda: points(curve)),
@@ -153,7 +161,13 @@ def as_series(
 
 def points(curve: Curve) -> list[tuple[float, float]]:
     """The thinned curve, its last point included."""
-    found = [(step, value) for _, step, value in curve.points]
+    if curve.distinct * 2 <= curve.count:
+        every = curve.count / max(1, len(curve.points))
+        found = [(float(int(place * every)), value) for place, (_, _, value) in enumerate(curve.points)]
+        last = float(curve.count - 1)
+    else:
+        found = [(step, value) for _, step, value in curve.points]
+        last = curve.last_step
     if curve.count and (not found or curve.points[-1][0] != curve.last_seq):
-        found.append((curve.last_step, curve.last))
+        found.append((last, curve.last))
     return found
