@@ -72,9 +72,6 @@ class Curve:
             del self.points[1::2]
             self.stride *= 2
 
-    def constant(self) -> bool:
-        return self.min == self.max and self.last == self.min
-
     def absorb(self, other: Curve) -> None:
         """Take in another curve of the same metric, in the order of the log."""
         later = other if other.last_seq >= self.last_seq else self

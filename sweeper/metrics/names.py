@@ -141,6 +141,9 @@ def likeliest(metrics: Iterable[str]) -> tuple[str, str] | None:
     Validation before test before training; accuracy and its like before a loss; plain names before compounds.
     """
     best: tuple[tuple[int, ...], str, str] | None = None
+    metrics = list(metrics)
+    # Where the training's own are called so, a score without more is not of the training.
+    told = any(split_of(word) == "train" for name in metrics for word in words(name))
     for place, name in enumerate(metrics):
         way = direction(name)
         if way is None or kind(name) != "strong":
@@ -151,6 +154,8 @@ def likeliest(metrics: Iterable[str]) -> tuple[str, str] | None:
         auxiliary = sum(word in _AUXILIARY for word in parts)
         down = 1 if way == "min" else 0
         rank = (_PART_RANK[part], min(auxiliary, 1), down, auxiliary, len(parts), place)
+        if part is None and told and way == "max" and not auxiliary:
+            rank = (0, *rank[1:])
         if part is None and auxiliary and "loss" in parts:
             rank = (3, *rank[1:])
         if best is None or rank < best[0]:

@@ -11,7 +11,7 @@ from sweeper.metrics import folding, recipe, tables
 from sweeper.metrics.context import Ambient, Point, context_of
 from sweeper.metrics.curve import Curve, Metrics
 from sweeper.metrics.recipe import Recipe
-from sweeper.metrics.summary import ALONE, OWN, Key, summarise
+from sweeper.metrics.summary import ALONE, OWN, Found, Key, as_series, named, restates
 from sweeper.metrics.vocabulary import STRONG
 
 BATCH = 1 << 20  # bytes that are taken apart at a time
@@ -139,26 +139,63 @@ class Reader:
 
     # -- what is known
 
-    def metrics(self, params: Mapping[str, Any] | None = None) -> Metrics:
-        reader = self._with_pending()
-        return summarise(reader.curves, reader.drafts, reader.traits, reader.ambient, params or {}, self.patterns)
+    def found(self, *, ended: bool = False) -> tuple[dict[str, Found], Ambient]:
+        """The metrics so far and where the training stands, with what the line now being redrawn shows.
 
-    def _with_pending(self) -> Reader:
+        ``ended``: nothing more will come, so the last line counts without its newline.
+        """
+        reader = self._with_pending(ended)
+        ambient = reader.ambient
+        found = named(reader.curves, reader.drafts, reader.traits, self.patterns, epochs=ambient.epoch is not None)
+        return found, ambient
+
+    def metrics(self, params: Mapping[str, Any] | None = None, *, ended: bool = False) -> Metrics:
+        found, ambient = self.found(ended=ended)
+        series = {name: as_series(name, curve, steps) for name, (curve, steps) in found.items()}
+        kept = {name: one for name, one in series.items() if not restates(one, params or {})}
+        return Metrics(kept, ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that the reader knows, for ``from_json`` to go on from ``offset``."""
+        return {
+            "curves": [[*key, curve.to_json()] for key, curve in self.curves.items()],
+            "drafts": [[*key, curve.to_json()] for key, curve in self.drafts.items()],
+            "traits": [[*key, trait] for key, trait in self.traits.items()],
+            "ambient": self.ambient.to_json(),
+            "table": self._table and [self._table.names, self._table.kinds, self._table.cut, self._table.rows],
+            "lines": self.lines_read,
+            "offset": self.offset,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], patterns: Mapping[str, re.Pattern[bytes]] | None = None) -> Reader:
+        """The reader that wrote ``data``; raises KeyError, TypeError or ValueError where it is damaged."""
+        reader = cls(patterns)
+        reader.curves = {(a, b, c): Curve.from_json(curve) for a, b, c, curve in data["curves"]}
+        reader.drafts = {(a, b, c): Curve.from_json(curve) for a, b, c, curve in data["drafts"]}
+        reader.traits = {(a, b, c): trait for a, b, c, trait in data["traits"]}
+        reader.ambient = Ambient.from_json(data["ambient"])
+        if data["table"]:
+            names, kinds, cut, rows = data["table"]
+            reader._table = tables.Table(tuple(names), tuple(kinds), cut, rows)
+        reader.lines_read = data["lines"]
+        reader.offset = data["offset"]
+        return reader
+
+    def _with_pending(self, ended: bool) -> Reader:
         """This reader, or a copy that has also read what the line now being redrawn shows."""
-        if b"\r" not in self.pending or self.lost:
-            return self
         pieces = [piece for piece in self.pending.split(b"\r") if piece.strip()]
-        if not pieces:
+        if self.lost or not pieces or not (ended or b"\r" in self.pending):
             return self
+        if not ended and len(pieces) > 1 and not self.pending.endswith(b"\r"):
+            pieces.pop()  # it may be half of itself
         twin = Reader(self.patterns)
         twin.curves = {key: curve.copy() for key, curve in self.curves.items()}
         twin.drafts = {key: curve.copy() for key, curve in self.drafts.items()}
         twin.traits = {key: dict(trait) for key, trait in self.traits.items()}
         twin.ambient = self.ambient.copy()
         twin.lines_read, twin._table = self.lines_read, self._table
-        whole = pieces[-2] if len(pieces) > 1 and not self.pending.endswith(b"\r") else pieces[-1]
-        earlier = pieces[:-1]
-        twin._take(b"\r".join([*earlier[-2000:], whole]) + b"\n")
+        twin._take(b"\r".join(pieces) + b"\n")
         return twin
 
 

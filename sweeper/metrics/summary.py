@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sweeper.metrics.context import Ambient
-from sweeper.metrics.curve import Curve, Metrics, Series
+from sweeper.metrics.curve import Curve, Series
 from sweeper.metrics.names import canonical
 from sweeper.metrics.vocabulary import SETTING, STRONG, WEAK, split_of, words
 
+Found = tuple[Curve, str]  # a metric's curve, and what its steps are: epoch, step or index
 Load = Callable[[], list[tuple[float, float]]]
 Key = tuple[str, str, str]  # (part of the data by context, label at the start of the line, name)
 _MOST_LABELS = 6
@@ -17,29 +17,19 @@ ALONE = "?"  # the context of what stood on a line with nothing that is surely a
 OWN = "="  # the context of metrics that the sweep file's own patterns found
 
 
-def summarise(
-    curves: Mapping[Key, Curve],
-    drafts: Mapping[Key, Curve],
-    traits: Mapping[Key, Mapping[str, Any]],
-    ambient: Ambient,
-    params: Mapping[str, Any],
-    own: Iterable[str] = (),
-) -> Metrics:
-    """The metrics among ``curves``; ``params`` are the run's own parameters, which its log may restate."""
-    series: dict[str, Series] = {}
-    for name, (curve, step_name) in named(curves, drafts, traits, own).items():
-        if not _restates(name, curve, params):
-            series[name] = as_series(name, curve, step_name)
-    return Metrics(series, ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total)
-
-
 def named(
     curves: Mapping[Key, Curve],
     drafts: Mapping[Key, Curve],
     traits: Mapping[Key, Mapping[str, Any]],
     own: Iterable[str] = (),
-) -> dict[str, tuple[Curve, str]]:
-    """{name: (curve, what its steps are)}. Where one word stands under several parts of the data, they come apart."""
+    *,
+    epochs: bool = True,
+) -> dict[str, Found]:
+    """The metrics among ``curves`` by name. Where one word stands under several parts of the data, they come apart.
+
+    ``own`` are those that the sweep file's patterns found; ``epochs`` says whether the log speaks of epochs (a bar's
+    redraws are then drafts of its epoch, and else the training itself).
+    """
     groups: dict[str, list[Key]] = {}
     for key in curves:
         if key[0] not in (OWN, ALONE):
@@ -47,17 +37,17 @@ def named(
     for key in curves:
         if key[0] == ALONE and all(other[0] == ALONE for other in groups.get(key[2], ())):
             groups.setdefault(key[2], []).append(key)
-    out: dict[str, tuple[Curve, str]] = {}
+    out: dict[str, Found] = {}
     for name, keys in groups.items():
         if not _is_metric(keys, curves, traits):
             continue
         labels = list(dict.fromkeys(key[1] for key in keys))
         if len(labels) > _MOST_LABELS:  # so many are no labels but the beginnings of sentences
-            _split(out, name, keys, curves, drafts, traits)
+            _split(out, name, keys, curves, drafts, traits, epochs)
             continue
         for label in labels:
             full = f"{label}_{name}" if label and len(labels) > 1 else name
-            _split(out, full, [key for key in keys if key[1] == label], curves, drafts, traits)
+            _split(out, full, [key for key in keys if key[1] == label], curves, drafts, traits, epochs)
     for name in own:
         if (key := (OWN, "", name)) in curves:
             out[name] = (curves[key], _step_name(traits.get(key)))
@@ -65,19 +55,20 @@ def named(
 
 
 def _split(
-    out: dict[str, tuple[Curve, str]],
+    out: dict[str, Found],
     name: str,
     keys: list[Key],
     curves: Mapping[Key, Curve],
     drafts: Mapping[Key, Curve],
     traits: Mapping[Key, Mapping[str, Any]],
+    epochs: bool,
 ) -> None:
     """Put the curves of one name into ``out``: one a part of the data, or one in all where only one part is known."""
     splits = list(dict.fromkeys(key[0] for key in keys))
     if len(splits) > 1 and set(splits) != {"", "train"} and not any(map(split_of, words(name))):
         for split in splits:
             full = f"{split}_{name}" if split else name
-            _split(out, full, [key for key in keys if key[0] == split], curves, drafts, traits)
+            _split(out, full, [key for key in keys if key[0] == split], curves, drafts, traits, epochs)
         return
     curve = curves[keys[0]]
     if len(keys) > 1:
@@ -85,11 +76,11 @@ def _split(
         for key in keys[1:]:
             curve.absorb(curves[key])
     elif curve.count == 1 and (draft := drafts.get(keys[0])) is not None:
-        curve = _drawn(draft, curve)
+        curve = _drawn(draft, curve, epochs)
     _put(out, name, curve, _step_name(traits.get(keys[0])))
 
 
-def _put(out: dict[str, tuple[Curve, str]], name: str, curve: Curve, step_name: str) -> None:
+def _put(out: dict[str, Found], name: str, curve: Curve, step_name: str) -> None:
     if name in out:
         both = out[name][0].copy()
         both.absorb(curve)
@@ -97,9 +88,12 @@ def _put(out: dict[str, tuple[Curve, str]], name: str, curve: Curve, step_name: 
     out[name] = (curve, step_name)
 
 
-def _drawn(draft: Curve, final: Curve) -> Curve:
+def _drawn(draft: Curve, final: Curve, epochs: bool) -> Curve:
     """The curve of a training that is one progress bar from end to end: its redraws."""
     curve = draft.copy()
+    if not epochs:
+        curve.extend([final.last_seq], [final.last_step], [final.last])
+        return curve
     curve.points = [*draft.points, *final.points]
     curve.count += 1
     curve.last, curve.last_step, curve.last_seq = final.last, final.last_step, final.last_seq
@@ -128,12 +122,12 @@ def _step_name(trait: Mapping[str, Any] | None) -> str:
     return str(trait.get("step", "index")) if trait else "index"
 
 
-def _restates(name: str, curve: Curve, params: Mapping[str, Any]) -> bool:
+def restates(series: Series, params: Mapping[str, Any]) -> bool:
     """Whether a metric is only one of the run's parameters, printed again."""
-    if not params or not curve.constant():
+    if not params or series.min != series.max or series.last != series.min:
         return False
     for param, value in params.items():
-        if isinstance(value, (int, float)) and float(value) == curve.last and canonical(param) == canonical(name):
+        if isinstance(value, (int, float)) and float(value) == series.last and canonical(param) == canonical(series.name):
             return True
     return False
 
