@@ -1,0 +1,1 @@
+"""What sweep costs, measured beside its peers in the same run: ``python -m benchmarks`` prints the table."""
