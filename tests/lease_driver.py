@@ -6,16 +6,20 @@ Prints one JSON object a line: ``waiting`` whenever the cause changes, ``got`` o
 
 from __future__ import annotations
 
+import encodings.ascii
 import json
 import os
+import pwd
 import select
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from sweeper.lease import Lease, Waiter
+from sweeper.lease import Lease, Waiter, all_gpus, amd
 from sweeper.model import GpuRequest
+
+LOADED_EARLY = (amd, encodings.ascii, pwd)  # the program's folders may be closed to the user that we become
 
 
 def say(**data: Any) -> None:
@@ -38,6 +42,7 @@ def wait(waiter: Waiter) -> Lease:
 def main() -> None:
     asked = json.loads(sys.argv[1])
     if asked.get("uid"):
+        all_gpus()
         os.setgid(asked["uid"])
         os.setuid(asked["uid"])
     os.umask(asked.get("umask", 0o22))

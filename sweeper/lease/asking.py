@@ -34,12 +34,14 @@ def visible(env: Mapping[str, str], gpus: Sequence[Gpu] | None = None) -> list[G
     CUDA_VISIBLE_DEVICES, which HIP reads in its place), within ROCR_VISIBLE_DEVICES.
     """
     left = list(devices.all_gpus(load=False) if gpus is None else gpus)
+    places = {gpu.uuid: gpu.index for gpu in left}
     for name in _variables(left):
         if name in env:
-            chosen = _listed(env[name], left)
+            chosen = _listed(env[name], left, places)
             left = [gpu for gpu in left if gpu in chosen]
             if name != "ROCR_VISIBLE_DEVICES":
                 break
+            places = {gpu.uuid: place for place, gpu in enumerate(chosen)}  # what HIP counts from then on
     return left
 
 
@@ -49,11 +51,11 @@ def _variables(gpus: Sequence[Gpu]) -> tuple[str, ...]:
     return ("CUDA_VISIBLE_DEVICES",)
 
 
-def _listed(text: str, gpus: Sequence[Gpu]) -> list[Gpu]:
+def _listed(text: str, gpus: Sequence[Gpu], places: Mapping[str, int]) -> list[Gpu]:
     chosen: list[Gpu] = []
     for word in (entry.strip() for entry in text.split(",")):
         if word.isdigit():
-            found = [gpu for gpu in gpus if gpu.index == int(word)]
+            found = [gpu for gpu in gpus if places[gpu.uuid] == int(word)]
         elif word.startswith(("GPU-", "MIG-", "AMD-")):
             found = [gpu for gpu in gpus if gpu.uuid.startswith(word)]
             if len(found) > 1 and word not in [gpu.uuid for gpu in found]:

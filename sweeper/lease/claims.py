@@ -25,6 +25,7 @@ SIZE = 8192  # bytes of every claim: one write of the same length each time is n
 WAITING, HOLDING = "waiting", "holding"
 NAME = re.compile(r"^claim-(\d{20})-[0-9a-f]{8}$")
 _BESIDE = re.compile(r"^\.claim-\d{20}-[0-9a-f]{8}$")
+_HALF = 60.0  # seconds after which a claim that is still half made never will be
 _COMMAND = 300  # characters of a command that others are shown
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -89,7 +90,7 @@ def create(folder: Path, claim: Claim, name: str | None = None) -> tuple[int, st
         name = f"claim-{time.clock_gettime_ns(time.CLOCK_BOOTTIME):020d}-{os.urandom(4).hex()}"
     beside = folder / f".{name}"
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
+    try:  # what a kill leaves of this is removed by sweep_up
         os.fchmod(descriptor, 0o644)  # whatever the umask: the others must read who waits
         if not lock_descriptor(descriptor, blocking=False):
             raise OSError(f"{beside} was locked by somebody else the moment it was made")
@@ -150,12 +151,13 @@ def held(folder: Path, name: str) -> bool:
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove this user's claims that a kill left half made."""
+    """Remove this user's claims that a kill left half made, a minute ago or earlier."""
     for name in os.listdir(folder):
         if _BESIDE.match(name):
             path = folder / name
             try:
-                if path.lstat().st_uid == os.geteuid() and not held(folder, name):
+                status = path.lstat()
+                if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _HALF and not held(folder, name):
                     path.unlink()
             except OSError:
                 continue  # somebody was quicker

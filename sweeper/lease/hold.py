@@ -190,6 +190,8 @@ class Lease:
         }
         if any(gpu.vendor == "amd" for gpu in self.gpus):
             variables["HIP_VISIBLE_DEVICES"] = names
+            # An inherited one would number them anew.
+            variables["ROCR_VISIBLE_DEVICES"] = ",".join(map(str, range(max(gpu.index for gpu in self.gpus) + 1)))
         return variables
 
     def close(self) -> None:

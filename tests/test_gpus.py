@@ -1,0 +1,243 @@
+"""Listing GPUs: NVIDIA by the real nvidia-ml-py, AMD by a made /sys, what the environment lets one use, the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sweeper import gpus
+from sweeper.errors import InputError
+from sweeper.lease import devices, evidence, turns
+from sweeper.lease.claims import WAITING, Claim
+from sweeper.lease.devices import Gpu, Machine
+from sweeper.model import GpuRequest
+
+if TYPE_CHECKING:
+    from nvml_standin import StandIn
+
+pytest_plugins = ["nvml_standin"]
+ROOT = Path(__file__).parent.parent
+GB = 1_000_000_000
+
+
+def listed(env: dict[str, str], code: str = "") -> Any:
+    """What another process sees of the machine's GPUs."""
+    program = "import json; from sweeper.lease import devices; found = devices.machine(); " + (
+        code or "print(json.dumps([[gpu.index, gpu.uuid, gpu.memory_used, len(gpu.processes)] for gpu in found.gpus]))"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in ("LD_LIBRARY_PATH", "STANDIN_GPUS")}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**clean, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(said.stdout)
+
+
+def test_what_the_driver_says(machine: StandIn) -> None:
+    machine.gpus[1].load, machine.gpus[1].name = 83, "NVIDIA H200"
+    machine.occupy(1, 4242, 7 * GB)
+    found = gpus.all_gpus()
+    assert [gpu.uuid for gpu in found] == machine.uuids
+    assert [gpu.handle for gpu in found] == ["0", "1", "2", "3"]
+    assert (found[1].name, found[1].utilization, found[1].memory_total) == ("NVIDIA H200", 83, 40 * GB)
+    assert found[1].memory_used == 7 * GB + 5_000_000, "what the driver keeps for itself is not counted"
+    assert [(one.pid, one.memory) for one in found[1].processes] == [(4242, 7 * GB)]
+
+
+def test_a_gpu_that_fell_off_the_bus_is_left_out(machine: StandIn) -> None:
+    machine.gpus[2].lost = True
+    machine.save()
+    assert [gpu.index for gpu in gpus.all_gpus()] == [0, 1, 3]
+    assert "GPU 2" in devices.machine().reason
+
+
+def test_an_old_driver_is_asked_in_its_own_words(machine: StandIn, tmp_path: Path) -> None:
+    from nvml_standin import build
+
+    (tmp_path / "old").mkdir()
+    library = build(tmp_path / "old", "-DOLD")
+    machine.occupy(0, 1, 3 * GB)
+    env = {**machine.environment(), "LD_LIBRARY_PATH": str(library.parent)}
+    assert listed(env)[0] == [0, machine.uuids[0], 3 * GB + 5_000_000, 1]
+
+
+def test_no_driver_is_no_gpus_and_a_reason(machine: StandIn, tmp_path: Path) -> None:
+    reason = "print(json.dumps([len(found.gpus), found.reason]))"
+    machine.init = 9
+    machine.save()
+    assert listed(machine.environment(), reason) == [0, "NVIDIA's driver: Driver Not Loaded"]
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"not a library")
+    count, why = listed({"LD_LIBRARY_PATH": str(tmp_path)}, reason)
+    assert count == 0
+    assert "Shared Library Not Found" in why
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (None, [0, 1, 2, 3]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("none", []),
+        ("0", [0]),
+        (" 2 , 1 ", [1, 2]),
+        ("1,9,2", [1]),
+        ("0,-1,1", [0]),
+        ("3,3", [3]),
+        ("UUID2", [2]),
+        ("UUID1,0", [0, 1]),
+        ("PREFIX3", [3]),
+        ("GPU-", []),
+        ("GPU-nonesuch,1", []),
+        ("$(date)", []),
+    ],
+)
+def test_cuda_visible_devices_as_cuda_reads_it(machine: StandIn, words: str | None, expected: list[int]) -> None:
+    env = {}
+    if words is not None:
+        for index in range(4):
+            words = words.replace(f"UUID{index}", machine.uuids[index])
+            words = words.replace(f"PREFIX{index}", machine.uuids[index][:16])
+        env = {"CUDA_VISIBLE_DEVICES": words}
+    assert [gpu.index for gpu in gpus.visible(env)] == expected
+
+
+def test_mig_instances_stand_for_their_gpu(machine: StandIn) -> None:
+    machine.gpus[1].instances = {f"MIG-{machine.uuids[1][4:-1]}{end}": (10 * GB, 0) for end in "ab"}
+    machine.save()
+    found = gpus.all_gpus()
+    assert [gpu.index for gpu in found] == [0, 1, 1, 2, 3]
+    first, second = [gpu for gpu in found if gpu.mig]
+    assert (first.handle, first.memory_total) == (first.uuid, 10 * GB)
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": f"{second.uuid},0"}, found) == [found[0], second]
+    assert len(gpus.resolve(GpuRequest(count=1, allowed=(1,)), found).allowed) == 2
+
+
+def test_what_is_asked_becomes_definite(machine: StandIn) -> None:
+    found = gpus.all_gpus()
+    assert gpus.resolve(GpuRequest(count=None), found).count == 4
+    assert gpus.resolve(GpuRequest(count=None, allowed=(3, 1)), found).count == 2
+    assert len(gpus.resolve(GpuRequest(count=1, allowed=(2,)), found)) == 1
+    assert gpus.resolve(GpuRequest(count=0), []).count == 0
+    with pytest.raises(InputError, match=r"there is no GPU 7 here; this machine has 0, 1, 2, 3"):
+        gpus.resolve(GpuRequest(count=1, allowed=(7,)), found)
+    with pytest.raises(InputError, match="hidden by CUDA_VISIBLE_DEVICES, which leaves 0, 1"):
+        gpus.resolve(GpuRequest(count=1, allowed=(3,)), found[:2])
+    with pytest.raises(InputError, match="hides every GPU"):
+        gpus.resolve(GpuRequest(count=1), [])
+    with pytest.raises(InputError, match=r"(?s)has no GPU \(no driver\).*gpus: 0"):
+        gpus.resolve(GpuRequest(count=1), [], Machine((), "no driver"))
+
+
+def _amd(sys_folder: Path, card: int, address: str, **files: str) -> None:
+    device = sys_folder / "devices" / address
+    device.mkdir(parents=True)
+    for name, text in {"vendor": "0x1002", "mem_info_vram_total": str(64 * GB), **files}.items():
+        (device / name).write_text(text + "\n")
+    drm = sys_folder / "class/drm" / f"card{card}"
+    drm.mkdir(parents=True)
+    (drm / "device").symlink_to(device)
+
+
+def test_amd_by_what_the_kernel_says(tmp_path: Path) -> None:
+    _amd(tmp_path, 0, "0000:43:00.0", mem_info_vram_used=str(2 * GB), unique_id="9246c8", gpu_busy_percent="17")
+    _amd(tmp_path, 1, "0000:03:00.0", product_name="AMD Instinct MI250")
+    _amd(tmp_path, 2, "0000:00:02.0", vendor="0x8086")
+    (tmp_path / "class/drm/card0-DP-1").mkdir()
+    node = tmp_path / "class/kfd/kfd/topology/nodes/1"
+    node.mkdir(parents=True)
+    (node / "gpu_id").write_text("5021\n")
+    (node / "properties").write_text(f"cpu_cores_count 0\nlocation_id {0x43 << 8}\ndomain 0\n")
+    process = tmp_path / "class/kfd/kfd/proc/777"
+    process.mkdir(parents=True)
+    (process / "vram_5021").write_text(str(1 * GB))
+    from sweeper.lease import amd
+
+    found = amd.read(tmp_path).gpus
+    assert [(gpu.index, gpu.name, gpu.uuid) for gpu in found] == [
+        (0, "AMD Instinct MI250", "AMD-0000:03:00.0"),
+        (1, "AMD GPU", "GPU-9246c8"),
+    ]
+    assert (found[1].memory_used, found[1].utilization) == (2 * GB, 17)
+    assert [(one.pid, one.memory) for one in found[1].processes] == [(777, 1 * GB)]
+    assert gpus.visible({"HIP_VISIBLE_DEVICES": "1", "CUDA_VISIBLE_DEVICES": "0"}, found) == [found[1]]
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": "0"}, found) == [found[0]]
+    assert gpus.visible({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, found) == [found[1]]
+
+
+def test_no_gpus_at_all(tmp_path: Path) -> None:
+    from sweeper.lease import amd
+
+    assert amd.read(tmp_path) == Machine((), "there is no /sys/class/drm")
+
+
+def test_the_table_and_its_data(machine: StandIn, locks: Path) -> None:
+    from rich.console import Console
+
+    from sweeper.lease import Waiter
+
+    holder = Waiter(GpuRequest(count=2), {"sweep": "digits", "run": 7, "command": "train.py [red] --x \x1b[1m"}, locks)
+    lease = holder.try_acquire()
+    assert lease is not None
+    waiting = Waiter(GpuRequest(count=3), {"sweep": "words", "run": 1, "command": "x"}, locks)
+    waiting.try_acquire()
+    machine.occupy(3, os.getppid(), 12 * GB)
+    data = gpus.gpus_json(locks)
+    json.dumps(data)
+    assert [row["state"] for row in data] == ["held", "held", "free", "busy"]
+    assert (data[0]["holders"][0]["sweep"], data[0]["holders"][0]["run"]) == ("digits", 7)
+    assert data[2]["queue"][0]["sweep"] == "words"
+    assert data[3]["others"][0]["pid"] == os.getppid()
+    console = Console(width=150, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(gpus.gpus_table(gpus.snapshot(locks)))
+    console.file.close()
+    text = console.export_text()
+    assert "digits 7: train.py [red] --x [1m" in text
+    assert "words 1" in text
+    assert "outside the locks" in text
+    for one in (lease, holder, waiting):
+        one.close()
+
+
+def _claim(name: int, count: int = 1, allowed: str = "abcd", **more: Any) -> Claim:
+    return Claim(WAITING, 1, 1, "boot", count, tuple(allowed), name=f"{name:03d}", live=True, **more)
+
+
+def test_turns_are_first_come_first_served() -> None:
+    machine = ("a", "b", "c", "d")
+    queue = [_claim(1, 2, "ab"), _claim(2, 1, "bc"), _claim(3, 1, "a"), _claim(4, 1)]
+    assert turns.plan(queue, {}, machine, turns.anything) == {"001": ("a", "b"), "002": ("c",), "004": ("d",)}
+    held = {"a": [_claim(0)]}
+    assert turns.plan(queue, held, machine, turns.anything) == {"002": ("c",), "004": ("d",)}
+    assert turns.ranks(queue[3], queue) == {"a": 2, "b": 2, "c": 1, "d": 0}
+
+
+def test_a_driver_that_refuses_one_leaves_the_gpu_to_the_next() -> None:
+    def small_only(claim: Claim, _uuid: str, _holders: object) -> bool:
+        return claim.memory < 10
+
+    queue = [_claim(1, memory=20), _claim(2, memory=5)]
+    assert turns.plan(queue, {}, ("a",), small_only) == {"002": ("a",)}
+
+
+def test_what_a_driver_shows_of_a_process_that_is_gone() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    process = devices.GpuProcess(ended.pid, 9 * GB)
+    gpu = Gpu(0, "GPU-x", "name", "nvidia", 40 * GB, 9 * GB, processes=(process,))
+    use = evidence.look([gpu], [])["GPU-x"]
+    asks = _claim(1, allowed="x", busy_above=500_000_000)
+    if evidence._own_pids():
+        assert evidence.objection(asks, use, ()) is None
+    else:
+        assert evidence.objection(asks, use, ()) is not None
