@@ -93,6 +93,19 @@ function pin(run) {
 /** The text of a run's parameter; '' where it has none. */
 function paramText(param, run) { return param.of[run] == null ? '' : param.texts[param.of[run]]; }
 function paramNumber(param, run) { return param.numeric && param.of[run] != null ? param.numbers[param.of[run]] : null; }
+/** Gives each parameter the shortest end of its name that no other ends with: ``layer_0.dropout`` for ``model.layer_0.dropout``. */
+function shortenNames(params) {
+  const ends = (name) => { const parts = name.split(/(?<=[./:])/); return parts.map((_, i) => parts.slice(parts.length - 1 - i).join('')); };
+  const count = new Map();
+  for (const param of params) for (const end of ends(param.name)) count.set(end, (count.get(end) || 0) + 1);
+  for (const param of params) param.short = ends(param.name).find((end) => count.get(end) === 1) || param.name;
+}
+function shortName(name) { return view.sweep.params.find((param) => param.name === name)?.short ?? name; }
+/** ``lr=0.1  net=cnn`` of a run, of no more parameters than one reads. */
+function settingsOf(run, most = 12) {
+  const known = varying().filter((param) => param.of[run] != null);
+  return known.slice(0, most).map((param) => `${param.short}=${clip(paramText(param, run), 60)}`).join('  ') + (known.length > most ? `  and ${known.length - most} more` : '');
+}
 function varying() { const s = view.sweep; return s.params.filter((param) => s.varying.includes(param.name)); }
 function stateOf(run) { return DATA.states[view.sweep.runs.state[run]]; }
 function runName(run) { return 'run ' + view.sweep.runs.number[run]; }
@@ -129,6 +142,5 @@ function hideTip() { tip.hidden = true; }
 function runTip(event, run, ...more) {
   const s = view.sweep;
   const value = s.target && s.value[run] != null ? `${s.target.name} ${fmt(s.value[run])}` : '';
-  const settings = varying().map((param) => `${param.name}=${paramText(param, run)}`).filter((text) => !text.endsWith('='));
-  showTip(event, el('b', {}, `${runName(run)} · ${words(stateOf(run))}`), value, settings.slice(0, 12).join('  '), ...more);
+  showTip(event, el('b', {}, `${runName(run)} · ${words(stateOf(run))}`), value, settingsOf(run), ...more);
 }

@@ -10,7 +10,7 @@ function curvesPanel(sweep, standing) {
     sweep.curves.map((curve, i) => el('option', { value: i }, curve.name)));
   const color = el('select', { 'aria-label': 'colour', onchange: (event) => { state.color = event.target.value; plot.paint(); } },
     el('option', { value: '' }, sweep.target ? sweep.target.name : 'rank'),
-    varying().map((param) => el('option', { value: param.name }, param.name)));
+    varying().map((param) => el('option', { value: param.name }, param.short)));
   const slider = el('input', { type: 'range', min: 0, max: 0.98, step: 0.02, value: 0, 'aria-label': 'smoothing', oninput: (event) => { state.smooth = +event.target.value; redo(); } });
   const toggle = (text, key) => {
     const button = el('button', { class: 'quiet', type: 'button', 'aria-pressed': 'false', onclick: () => {

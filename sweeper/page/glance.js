@@ -7,7 +7,7 @@ function glance(sweep, standing) {
 function card(question, wide, ...children) { return el('section', { class: 'card' + (wide ? ' wide' : '') }, el('h3', {}, question), ...children); }
 function lines(sweep, about) { return sweep.summary.filter((one) => one.about === about); }
 /** With a capital, unless it begins with a name of the user's. */
-function sentence(text) { return /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text; }
+function sentence(text) { return /^[a-z]+ /.test(text) && !text.startsWith(view.sweep.target?.name + ' ') ? text[0].toUpperCase() + text.slice(1) : text; }
 
 function notes(sweep, ...abouts) { return abouts.flatMap((about) => lines(sweep, about)).map((one) => el('p', { class: 'note ' + (one.tone === 'warn' ? 'warn' : 'plain') }, sentence(one.text))); }
 
@@ -27,6 +27,8 @@ function night(sweep) {
       hours.waited > 1 ? el('div', {}, el('b', {}, clock(hours.waited)), 'waited for GPUs') : null) : null);
 }
 
+const CHIPS = 10;
+
 function bestCard(sweep) {
   const target = sweep.target;
   if (!target || sweep.best == null) return card('What is best?', false, notes(sweep, 'best'));
@@ -34,12 +36,15 @@ function bestCard(sweep) {
   const value = group ? (group.std == null ? [fmt(group.mean, 5)] : spread(group.mean, group.std)) : [fmt(sweep.value[sweep.best], digitsFor(sweep.value))];
   const run = group ? group.runs[0] : sweep.best;
   const kept = varying().filter((param) => !sweep.repeat.includes(param.name) && paramText(param, run) !== '');
+  const share = new Map(sweep.effects.map((effect) => [effect.name, effect.share]));
+  const told = kept.length > CHIPS ? [...kept].sort((a, b) => (share.get(b.name) ?? -1) - (share.get(a.name) ?? -1)) : kept;
   const host = el('div', { class: 'spark' });
   const curve = sweep.curves.find((one) => one.name === target.name);
   const made = card('What is best?', false,
     el('div', { class: 'big' }, value, el('small', {}, ' ' + target.name)),
     el('div', { class: 'keys' }, group ? `mean ± std of ${plural(group.n, 'run')}, ${sweep.last ? 'last value' : 'best over the curve'}` : `${runName(run)}${stateOf(run) === 'done' ? '' : ', ' + words(stateOf(run))}, ${sweep.last ? 'last value' : 'best over the curve'}, ${target.direction === 'min' ? 'lowest' : 'highest'} of ${sweep.counted.length}`),
-    el('div', { class: 'chips' }, kept.map((param) => el('span', { class: 'chip' }, el('span', {}, param.name + ' '), paramText(param, run)))),
+    el('div', { class: 'chips' }, told.slice(0, CHIPS).map((param) => el('span', { class: 'chip', title: `${param.name}=${paramText(param, run)}` }, el('span', {}, param.short + ' '), clip(paramText(param, run), 60))),
+      told.length > CHIPS ? el('span', { class: 'chip' }, el('span', {}, `and ${told.length - CHIPS} more`)) : null),
     notes(sweep, 'caution', 'metric'), host);
   if (curve && curve.of[run] != null && curve.y[run].length > 3) spark(host, curve, group ? group.runs : [run]);
   return made;
@@ -73,7 +78,7 @@ function spark(host, curve, runs) {
 function mattered(sweep) {
   if (!sweep.effects.length) return card('What mattered?', false, el('p', { class: 'empty' }, sweep.target ? 'Too few runs that ended well to tell.' : 'No metric yet.'));
   const rows = sweep.effects.slice(0, 8).flatMap((effect) => [
-    el('div', { class: 'name' + (effect.clear ? '' : ' doubt'), title: effect.name + (effect.clear ? '' : ': may be chance') }, effect.name),
+    el('div', { class: 'name' + (effect.clear ? '' : ' doubt'), title: effect.name + (effect.clear ? '' : ': may be chance') }, shortName(effect.name)),
     el('div', { class: 'track' }, el('i', { style: { width: Math.max(1, effect.share * 100) + '%' } })),
     el('div', { class: 'pct' }, percent(effect.share)),
   ]);
@@ -84,7 +89,7 @@ function mattered(sweep) {
   const barOf = (mean) => Math.max(1.5, (100 * (mean - floor)) / (Math.max(...means) - floor || 1));
   const sorted = [...levels].sort((a, b) => (sweep.target.direction === 'min' ? a[1] - b[1] : b[1] - a[1]));
   return card('What mattered?', false, el('div', { class: 'effects' }, rows),
-    el('div', { class: 'effects levels' }, el('h4', {}, `mean ${sweep.target.name} by ${top.name}`), sorted.slice(0, 5).flatMap((level, i) => [
+    el('div', { class: 'effects levels' }, el('h4', {}, `mean ${sweep.target.name} by ${shortName(top.name)}`), sorted.slice(0, 5).flatMap((level, i) => [
       el('div', { class: 'name', title: level[0] }, level[0]),
       el('div', { class: 'track', title: `${plural(level[3], 'run')}${level[2] == null ? '' : ', ± ' + fmt(level[2], 2)}` }, el('i', { style: { width: barOf(level[1]) + '%', background: ramp(1 - i / Math.max(1, Math.min(5, sorted.length) - 1)) } })),
       el('div', { class: 'pct' }, fmt(level[1])),

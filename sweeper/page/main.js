@@ -7,6 +7,7 @@ function show(sweep) {
   view.pinned = new Set();
   view.brushes = new Map();
   view.shown = new Set(sweep.value.map((_, run) => run));
+  shortenNames(sweep.params);
   sweep.countedSet = new Set(sweep.counted);
   const standing = standings(sweep);
   const ok = new Set(['done', 'running', 'waiting', 'queued']);
@@ -28,7 +29,7 @@ function show(sweep) {
   const found = Object.fromEntries(panels);
   const cards = (...names) => names.map((name) => found[name]?.card).filter(Boolean);
   const root = document.getElementById('page');
-  root.replaceChildren(top(sweep), found.glance, found.bar, ...cards('runs', 'curves', 'parallel'), ...(found.heat ? [el('div', { class: 'two' }, cards('parameters', 'heat'))] : cards('parameters')), ...cards('timeline', 'failures'), tip);
+  root.replaceChildren(top(sweep), found.glance, found.bar, ...cards('runs', 'curves', 'parallel'), ...(found.heat && varying().length <= 6 ? [el('div', { class: 'two' }, cards('parameters', 'heat'))] : cards('parameters', 'heat')), ...cards('timeline', 'failures'), tip);
   for (const [, panel] of panels) if (panel.paint) panel.paint();
 }
 
@@ -48,7 +49,7 @@ function top(sweep) {
   const started = sweep.runs.started.filter((one) => one != null);
   const first = started.length ? when(started.reduce((a, b) => Math.min(a, b))) : '';
   return el('header', { class: 'top' }, el('div', { class: 'grow' }, el('h1', {}, sweep.name),
-    el('p', {}, [plural(Object.values(sweep.counts).reduce((a, b) => a + b, 0), 'run'), varying().length ? varying().map((param) => param.name).slice(0, 8).join(' × ') + (varying().length > 8 ? ' …' : '') : '', first ? 'since ' + first : ''].filter(Boolean).join(' · '))), tools);
+    el('p', {}, [plural(Object.values(sweep.counts).reduce((a, b) => a + b, 0), 'run'), varying().length ? clip(varying().map((param) => param.short).join(' × '), 110) : '', first ? 'since ' + first : ''].filter(Boolean).join(' · '))), tools);
 }
 
 function setTheme(theme) {

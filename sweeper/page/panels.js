@@ -10,7 +10,7 @@ function parametersPanel(sweep, standing) {
   for (const param of params.slice(0, 24)) {
     const effect = share.get(param.name);
     const said = sweep.repeat.includes(param.name) ? 'repeats' : effect ? `explains ${percent(effect.share)}` + (effect.clear ? '' : ', may be chance') : '';
-    const host = el('div', {}, el('h4', {}, param.name, ' ', el('span', {}, said)));
+    const host = el('div', {}, el('h4', { title: param.name }, el('b', {}, param.short), el('span', {}, said)));
     plots.push(parameterPlot(host, param, sweep, standing));
     grid.append(host);
   }
@@ -110,7 +110,7 @@ function heatPanel(sweep) {
   const sorted = [...params].sort((a, b) => (rank.get(a.name) ?? 99) - (rank.get(b.name) ?? 99));
   const state = { rows: sorted[0].name, columns: sorted[1].name, what: 'mean' };
   const pick = (key) => el('select', { 'aria-label': key, onchange: (event) => { state[key] = event.target.value; paint(); } },
-    params.map((param) => el('option', { value: param.name, selected: param.name === state[key] }, param.name)));
+    params.map((param) => el('option', { value: param.name, selected: param.name === state[key] }, param.short)));
   const what = el('select', { 'aria-label': 'of each cell', onchange: (event) => { state.what = event.target.value; paint(); } }, el('option', { value: 'mean' }, 'mean'), el('option', { value: 'best' }, 'best'));
   const host = el('div', { class: 'heat' });
   function paint() {
@@ -151,10 +151,9 @@ function failuresPanel(sweep) {
   const groups = sweep.failures.map((group) => {
     const withLog = group.runs.filter((run) => sweep.tails[run]).sort((a, b) => (b === group.example) - (a === group.example));
     const list = el('div', {}, withLog.slice(0, SHOWN_LOGS).map((run) => {
-      const settings = varying().map((param) => `${param.name}=${paramText(param, run)}`).filter((text) => !text.endsWith('=')).join('  ');
       const details = el('details', { ontoggle: () => {
         if (details.open && details.childElementCount === 1) details.append(el('pre', { class: 'log' }, sweep.tails[run].join('\n') || '(it printed nothing)'));
-      } }, el('summary', {}, el('b', {}, runName(run)), '  ', el('span', { class: 'hint' }, settings)));
+      } }, el('summary', {}, el('b', {}, runName(run)), '  ', el('span', { class: 'hint' }, settingsOf(run))));
       return details;
     }));
     const first = list.querySelector('details');

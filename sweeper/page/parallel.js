@@ -3,8 +3,18 @@
 function parallelPanel(sweep, standing) {
   const params = varying().filter((param) => param.texts.length > 1);
   if (!params.length || !sweep.target || !sweep.counted.length) return null;
-  const axesOf = params.slice(0, 12).map((param) => ({ name: param.name, param, log: param.numeric && wantsLog(param.numbers) }));
-  axesOf.push({ name: sweep.target.name, values: sweep.value });
+  const share = new Map(sweep.effects.map((effect) => [effect.name, effect.share]));
+  const telling = [...params].sort((a, b) => (share.get(b.name) ?? -1) - (share.get(a.name) ?? -1));
+  const every = params.map((param) => ({ name: param.name, short: param.short, param, log: param.numeric && wantsLog(param.numbers) }));
+  const valueAxis = { name: sweep.target.name, short: sweep.target.name, values: sweep.value };
+  let axesOf = [];
+  /** As many of the parameters that explain most as there is room for, in the order of the sweep. */
+  function fitAxes(box) {
+    const room = Math.max(3, Math.min(14, Math.floor((box.right - box.left) / 64)));
+    const kept = new Set(telling.slice(0, room).map((param) => param.name));
+    axesOf = [...every.filter((axis) => kept.has(axis.name)), valueAxis];
+    for (const name of [...brushes.keys()]) if (!axesOf.some((axis) => axis.name === name)) brushes.delete(name);
+  }
   const brushes = view.brushes;
   let drag = null;
   const host = el('div');
@@ -27,6 +37,7 @@ function parallelPanel(sweep, standing) {
     margin: { left: 40, right: 60, top: 46, bottom: 20 },
     label: 'parallel coordinates of the parameters',
     draw(context, box) {
+      fitAxes(box);
       axesOf.forEach((axis, i) => {
         axis.x = box.left + ((box.right - box.left) * i) / (axesOf.length - 1);
         if (axis.values) {
@@ -89,7 +100,7 @@ function parallelPanel(sweep, standing) {
     context.textAlign = i === 0 ? 'left' : i === axesOf.length - 1 ? 'right' : 'center';
     context.textBaseline = 'bottom';
     const room = (box.right - box.left) / Math.max(1, axesOf.length - 1);
-    const name = clip(axis.name, Math.max(5, Math.floor(room / 7.5)));
+    const name = clip(axis.short, Math.max(5, Math.floor(room / 7.5)));
     const end = i === 0 ? axis.x - 30 : i === axesOf.length - 1 ? axis.x + 54 : axis.x;
     context.font = (axis.values ? '600 ' : '') + context.font.replace('600 ', '');
     context.fillText(name, end, box.top - (i % 2 && room < 90 ? 28 : 15));

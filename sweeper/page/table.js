@@ -4,6 +4,7 @@ function fieldsOf(sweep) {
   const fields = new Map();
   const put = (name, read) => { if (!fields.has(name)) fields.set(name, read); };
   for (const param of sweep.params) put(param.name, (run) => (param.of[run] == null ? null : param.numeric ? param.numbers[param.of[run]] : param.texts[param.of[run]]));
+  for (const param of sweep.params) put(param.short, fields.get(param.name));
   for (const metric of sweep.metrics) {
     put(metric.name, (run) => metric.last[run]);
     if (metric.best) put(metric.name + '_best', (run) => metric.best[run]);
@@ -59,8 +60,8 @@ function filterBar(sweep) {
   const present = DATA.states.filter((_, i) => sweep.runs.state.includes(i));
   const off = new Set();
   const count = el('span', { class: 'count', id: 'count', 'aria-live': 'polite' });
-  const example = varying().find((param) => param.numeric);
-  const input = el('input', { type: 'search', id: 'filter', placeholder: `filter: ${example ? `${example.name}>=${example.texts[Math.floor(example.texts.length / 2)]}` : 'a word'}  state=done`, 'aria-label': 'filter runs', oninput: apply, spellcheck: 'false', autocomplete: 'off' });
+  const example = varying().find((param) => param.numeric && param.short.length < 16 && !/\s/.test(param.short));
+  const input = el('input', { type: 'search', id: 'filter', placeholder: `filter: ${example ? `${example.short}>=${example.texts[Math.floor(example.texts.length / 2)]}` : 'a word'}  state=done`, 'aria-label': 'filter runs', oninput: apply, spellcheck: 'false', autocomplete: 'off' });
   const states = present.length < 2 ? [] : present.map((state) => {
     const button = el('button', { class: 'state', type: 'button', 'aria-pressed': 'true', onclick: () => {
       if (off.has(state)) off.delete(state); else off.add(state);
@@ -95,7 +96,7 @@ function tablePanel(sweep, standing) {
   const byRun = [
     numberColumn('#', sweep.runs.number, String),
     ...(main ? [numberColumn(title(main), sweep.value, (value) => fmt(value, digits), { main: true, high: worse(main) })] : []),
-    ...varying().map((param) => ({ name: param.name, num: param.numeric, value: (run) => (param.of[run] == null ? null : param.numeric ? param.numbers[param.of[run]] : param.texts[param.of[run]]), text: (run) => paramText(param, run) })),
+    ...varying().map((param) => ({ name: param.name, title: param.short, num: param.numeric, value: (run) => (param.of[run] == null ? null : param.numeric ? param.numbers[param.of[run]] : param.texts[param.of[run]]), text: (run) => paramText(param, run) })),
     ...others.map((metric) => numberColumn(title(metric), best(metric), (value) => fmt(value), { high: worse(metric) })),
     { name: 'state', value: stateOf, text: stateOf, state: true },
     numberColumn('time', sweep.runs.seconds, clock),
@@ -107,7 +108,7 @@ function tablePanel(sweep, standing) {
   const byGroup = [
     { name: main ? title(main) : 'value', num: true, main: true, high: main && worse(main), value: (one) => one.mean, text: (one) => (one.mean == null ? '' : one.std == null ? [fmt(one.mean, 5)] : spread(one.mean, one.std)) },
     { name: 'n', num: true, value: (one) => one.n, text: (one) => String(one.n) },
-    ...kept.map((param) => ({ name: param.name, num: param.numeric, value: (one) => (param.numeric ? paramNumber(param, one.runs[0]) : paramText(param, one.runs[0])), text: (one) => paramText(param, one.runs[0]) })),
+    ...kept.map((param) => ({ name: param.name, title: param.short, num: param.numeric, value: (one) => (param.numeric ? paramNumber(param, one.runs[0]) : paramText(param, one.runs[0])), text: (one) => paramText(param, one.runs[0]) })),
     { name: 'runs', value: (one) => one.runs[0], text: (one) => one.runs.map((run) => sweep.runs.number[run]).join(', ') },
     { name: 'states', value: (one) => states(one), text: states },
   ];
@@ -129,11 +130,11 @@ function tablePanel(sweep, standing) {
   }
   function paint() {
     const columns = state.grouped ? byGroup : byRun;
-    head.replaceChildren(...columns.map((column) => el('th', { class: column.num ? 'num' : '', scope: 'col', 'aria-sort': state.key === column.name ? (state.down ? 'descending' : 'ascending') : 'none' },
+    head.replaceChildren(...columns.map((column) => el('th', { class: column.num ? 'num' : '', scope: 'col', title: column.name, 'aria-sort': state.key === column.name ? (state.down ? 'descending' : 'ascending') : 'none' },
       el('button', { type: 'button', onclick: () => {
         if (state.key === column.name) state.down = !state.down; else { state.key = column.name; state.down = Boolean(column.high); }
         paint();
-      } }, column.name))));
+      } }, column.title || column.name))));
     let rows = items();
     const column = columns.find((one) => one.name === state.key);
     if (column) {

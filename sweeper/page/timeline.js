@@ -39,6 +39,7 @@ function timelinePanel(sweep) {
         for (let at = left - tall; at < right; at += 5) line(context, at, middle(i, box) + tall / 2, at + tall, middle(i, box) - tall / 2);
         context.restore();
       }
+      for (const one of sweep.tries) wait(context, box, one);
       for (const one of sweep.tries) bar(context, box, one, view.shown.has(one[0]) ? 1 : 0.22);
     },
     over(context, box) {
@@ -65,14 +66,17 @@ function timelinePanel(sweep) {
     click() { pin(view.focus); },
   });
   function middle(i, box) { return box.top + lane * (i + 0.5); }
+  function wait(context, box, one) {
+    const [from, to] = [x(one[2] - one[5]), x(one[2])];
+    if (to - from < 1) return;
+    context.globalAlpha = 0.35; context.fillStyle = palette.states.waiting;
+    context.fillRect(from, middle(one[1], box) - (lane - 8) / 6, to - from, (lane - 8) / 3);
+    context.globalAlpha = 1;
+  }
   function bar(context, box, one, alpha) {
     const tall = lane - 8;
     const [left, right] = [x(one[2]), Math.max(x(one[3]), x(one[2]) + 1.5)];
     const room = right - left > 4 ? 0.5 : 0;
-    if (one[5] > 0 && x(one[2]) - x(one[2] - one[5]) > 1) {
-      context.globalAlpha = alpha * 0.35; context.fillStyle = palette.states.waiting;
-      context.fillRect(x(one[2] - one[5]), middle(one[1], box) - tall / 6, left - x(one[2] - one[5]), tall / 3);
-    }
     context.globalAlpha = alpha;
     context.fillStyle = palette.states[DATA.states[one[4]]];
     context.beginPath();

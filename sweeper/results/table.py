@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -20,6 +21,8 @@ from sweeper.results.words import BAD, GOOD, WARN, Line, clean, summary
 ROWS = 40  # shown where nobody says --top: the answers above must not scroll away
 HEAD_ROWS = 5
 LONGEST_CELL = 28
+TITLE = 16  # columns that a title may take where its cells are narrower
+DROPPED = 5  # columns named that found no room
 LABEL = 9  # columns for the first word of a line
 BETWEEN = 3  # blanks between two columns
 _TONES = {GOOD: "bold green", BAD: "bold red", WARN: "yellow"}
@@ -93,7 +96,7 @@ def _print_sheet(console: Console, sheet: Sheet, report: Report, width: int) -> 
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1))
     for column in kept:
         table.add_column(
-            Text(_cell(column.title)),
+            Text("\n".join(title_lines(column))),
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
@@ -111,8 +114,9 @@ def _print_sheet(console: Console, sheet: Sheet, report: Report, width: int) -> 
     if sheet.left_out:
         notes.append(f"{sheet.left_out} more rows: --top 0 shows all")
     if dropped:
-        names = ", ".join(_cell(column.title) for column in dropped)
-        notes.append(f"no room for {names}: --columns chooses, --format csv has all")
+        names = ", ".join(_cell(column.title) for column in dropped[:DROPPED])
+        more = f" and {len(dropped) - DROPPED} more" if len(dropped) > DROPPED else ""
+        notes.append(f"no room for {names}{more}: --columns chooses, --format csv has all")
     for note in notes:
         console.print(Text(note, style="dim"), overflow="fold")
     console.print()
@@ -134,8 +138,22 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[Colum
 
 
 def _width(column: Column) -> int:
-    texts = [column.title, *map(str, column.cells)]
-    return max(cell_len(_cell(text)) for text in texts)
+    return max(map(cell_len, [*title_lines(column), *(_cell(str(cell)) for cell in column.cells)]))
+
+
+def title_lines(column: Column) -> list[str]:
+    """A column's title, a long one (``model.encoder.dropout``) on several lines so that the column stays narrow."""
+    room = max(TITLE, *(cell_len(_cell(str(cell))) for cell in column.cells), 0)
+    lines = [""]
+    for part in re.split(r"(?<=[._/:-])(?=[^._/:-])", clean(column.title)):
+        while cell_len(part) > room:
+            lines.append(set_cell_size(part, room).rstrip())
+            part = part[len(lines[-1]) :]
+        if lines[-1] and cell_len(lines[-1]) + cell_len(part) > room:
+            lines.append(part)
+        else:
+            lines[-1] += part
+    return [line for line in lines if line] or [""]
 
 
 def _cell(text: str) -> str:

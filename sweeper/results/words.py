@@ -16,6 +16,7 @@ from sweeper.results.data import ENDED_BADLY, Run
 from sweeper.results.hours import clock
 from sweeper.results.numbers import digits_for, mean_std, number, percent, places_for
 
+SETTINGS = 10  # parameters of a run that are named in a line
 GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
 _WORDS = {"out_of_memory": "out of memory"}
 
@@ -137,14 +138,24 @@ def value_text(report: Report, configuration: Configuration) -> str:
 
 def label(report: Report, configuration: Configuration) -> str:
     kept = [name for name in report.varying if name not in report.repeat]
-    first = configuration.first
-    settings = " ".join(f"{name}={first.text(name)}" for name in kept if name in first.record.params)
+    settings = _settings(configuration.first, kept)
     numbers = ", ".join(str(run.number) for run in configuration.runs[:6])
     return f"{settings} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}".lstrip(" ·")
 
 
 def _label(report: Report, run: Run) -> str:
-    return " ".join(f"{name}={run.text(name)}" for name in report.varying if name in run.record.params)
+    return _settings(run, report.varying)
+
+
+def _settings(run: Run, names: Sequence[str]) -> str:
+    """``lr=0.1 hidden=64``, of no more parameters and no longer values than one line of words can bear."""
+    known = [name for name in names if name in run.record.params]
+    parts = [f"{name}={shorten(run.text(name), 32)}" for name in known[:SETTINGS]]
+    return " ".join(parts) + (f" and {len(known) - SETTINGS} more" if len(known) > SETTINGS else "")
+
+
+def shorten(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _mattered(report: Report) -> list[Line]:
@@ -164,8 +175,7 @@ def _failed(report: Report) -> list[Line]:
     lines = []
     for failure in report.failures[:5]:
         name = _WORDS.get(failure.state, failure.state)
-        cause = clean(failure.cause)
-        cause = cause if len(cause) <= 100 else cause[:99] + "…"
+        cause = shorten(clean(failure.cause), 100)
         what = [*([] if failure.state == model.FAILED and cause else [name]), *([cause] if cause else [])]
         text = f"{failure.count} x {': '.join(what)}"
         if failure.common:
@@ -201,7 +211,8 @@ def _next(report: Report) -> list[Line]:
         lines.append(Line("next", about, PLAIN, f"sweep attach {name}"))
     elif counts[model.QUEUED] or counts[model.STOPPED]:
         waiting = counts[model.QUEUED] + counts[model.STOPPED]
-        lines.append(Line("next", f"{waiting} runs are left and nothing runs", WARN, f"sweep resume {name}"))
+        left = "1 run is" if waiting == 1 else f"{waiting} runs are"
+        lines.append(Line("next", f"{left} left and nothing runs", WARN, f"sweep resume {name}"))
     if report.failures and not busy:
         failed = sum(one.count for one in report.failures)
         lines.append(Line("next", f"once mended, run the {failed} that failed again", PLAIN, f"sweep retry {name}"))
