@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import time
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def find(name: str | None, given: str | None = None) -> paths.SweepDir:
 
 
 def check_host(sweep: paths.SweepDir) -> None:
-    """Refuse on another host than the sweep's: its processes, locks and queue are there. Raises InputError."""
+    """Refuse on another host than the sweep's: its processes, locks and queue are there; and to another user, whose
+    signals and socket do not reach them. Raises InputError."""
     owner = folders.read_json(sweep.owner)
     host = socket.gethostname()
     if owner is not None and owner.get("host") not in (None, host):
@@ -97,3 +99,16 @@ def check_host(sweep: paths.SweepDir) -> None:
             f"{sweep.name} runs on host {owner['host']}, and this is {host}: give the command there.\n"
             f"    If that machine is gone for good, remove {sweep.owner} and launch the file again here"
         )
+    whose = sweep.owner.stat().st_uid if owner is not None else os.geteuid()
+    if whose != os.geteuid():
+        raise InputError(
+            f"{sweep.path} belongs to another user ({_user(whose)}): sweep report {sweep.path} reads it, "
+            "and a runs folder of your own (--runs-dir) is for your own runs"
+        )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
