@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Gpu", "GpuProcess", "all_gpus", "gpus_json", "gpus_table", "resolve", "snapshot", "visible"]
 
+_SHOWN = 5  # of those that wait for one GPU, in the table
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -102,7 +104,9 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
     colours = {"free": "green", "held": "yellow", "shared": "yellow", "busy": "red"}
     for row in rows:
         whom = [_held_by(holder) for holder in row.holders] + [_other(process) for process in row.others]
-        waiting = [f"{place}. {_waits(holder)}" for place, holder in enumerate(row.queue, 1)]
+        waiting = [f"{place}. {_waits(holder)}" for place, holder in enumerate(row.queue[:_SHOWN], 1)]
+        if len(row.queue) > _SHOWN:
+            waiting.append(f"and {len(row.queue) - _SHOWN} more")
         table.add_row(
             Text(row.uuid if row.mig else str(row.index)),
             Text(row.name),
@@ -175,7 +179,7 @@ def _held_by(holder: Holder) -> str:
 
 
 def _other(process: Process) -> str:
-    memory = "" if process.memory is None else f", {process.memory / 1e9:.1f} GB"
+    memory = "" if process.memory is None else f", {evidence.size(process.memory)}"
     since = "" if process.since is None else f", since {evidence.moment(process.since)}"
     kind = "left of a run that is over: " if process.left else "outside the locks: "
     return f"{kind}{process.user}: {process.command} (pid {process.pid}{memory}{since})"

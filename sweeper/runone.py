@@ -47,7 +47,11 @@ def run_one(argv: Sequence[str], request: GpuRequest, *, no_wait: bool = False, 
     if not argv:
         raise InputError("sweep run-one: no command is given.\n    sweep run-one [--gpus N] -- COMMAND...")
     kept = [_only_one(argv)] if same_command else []
-    lease = None if request.count == 0 else _lease(argv, request, no_wait=no_wait)
+    try:
+        lease = None if request.count == 0 else _lease(argv, request, no_wait=no_wait)
+    except KeyboardInterrupt:  # while it waited: the command would have ended by it
+        _end_by(signal.SIGINT)
+        raise
     procs.prctl(procs.PR_SET_CHILD_SUBREAPER, 1)  # so that the lease knows whether anything is left of it
     variables = {} if lease is None else lease.environment
     status = _run(argv, {**os.environ, **variables}, kept + ([] if lease is None else lease.fds))

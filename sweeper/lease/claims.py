@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def unix_time(ticks: int) -> float:
 
 def plain(text: str, limit: int = _COMMAND) -> str:
     """``text`` as one line that is safe on a terminal: no control, format or direction characters, and not too long."""
+    if len(text) <= limit and text.isprintable():
+        return text
     line = "".join(character if character.isprintable() else " " for character in text[: 4 * limit])
     line = " ".join(line.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -125,7 +128,7 @@ def read_all(folder: Path, over: dict[str, Claim] | None = None) -> list[Claim]:
     found = []
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        names = sorted(name for name in os.listdir(place) if NAME.match(name))
+        names = sorted(name for name in os.listdir(place) if name.startswith("claim-") and NAME.match(name))
         for name in names:
             claim = known.get(name) or _read(place, name)
             if claim is not None:
@@ -173,7 +176,7 @@ def _read(place: int, name: str) -> Claim | None:
         if not stat.S_ISREG(status.st_mode) or status.st_size != SIZE:
             return None
         live = not _unlocked(descriptor)
-        data = parse(os.pread(descriptor, SIZE, 0))
+        data = parse(os.pread(descriptor, SIZE, 0).rstrip())
     except OSError:
         return None
     finally:
@@ -189,7 +192,8 @@ def _unlocked(descriptor: int) -> bool:
     return True
 
 
-def parse(text: bytes) -> dict[str, Any] | None:
+@lru_cache(maxsize=256)  # the same few claims are read over and over while they wait
+def parse(text: bytes) -> Mapping[str, Any] | None:
     """The fields in a claim's text; None where it is not one. Anybody may have written it."""
     try:
         data = json.loads(text)

@@ -81,12 +81,12 @@ def objection(claim: Claim, use: Use | None, holders: Sequence[Claim]) -> str | 
             if busy > claim.busy_above or (busy == 0 and claim.busy_above == 0):
                 return f"busy with {describe(use.others[0])}{_more(len(use.others))}"
         elif not holders and use.gpu.memory_used - use.gone > max(claim.busy_above, _UNNAMED):
-            return f"busy with something that the driver does not name ({use.gpu.memory_used / 1e9:.1f} GB)"
+            return f"busy with something that the driver does not name ({size(use.gpu.memory_used)})"
     if claim.memory:
         promised = sum(max(0, holder.memory - use.ours.get(holder.name, 0)) for holder in holders)
         free = use.gpu.memory_total - use.gpu.memory_used - promised
         if free < claim.memory:
-            return f"where {max(0, free) / 1e9:.1f} GB are free and {claim.memory / 1e9:.1f} GB are asked for"
+            return f"where {size(max(0, free))} are free and {size(claim.memory)} are asked for"
     return None
 
 
@@ -106,11 +106,16 @@ def user(uid: int) -> str:
 
 def describe(seen: Seen) -> str:
     """``bob's process 999 'python x.py' (11.2 GB, since 14:02)``."""
-    facts = [] if seen.memory is None else [f"{seen.memory / 1e9:.1f} GB"]
+    facts = [] if seen.memory is None else [size(seen.memory)]
     if seen.ticks >= 0:
         facts.append(f"since {moment(unix_time(seen.ticks))}")
     about = f" ({', '.join(facts)})" if facts else ""
     return f"{user(seen.uid)}'s process {seen.pid} '{command(seen.pid)}'{about}"
+
+
+def size(amount: int) -> str:
+    """``11.2 GB``; ``300 MB`` below one."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
 
 
 def moment(when: float) -> str:
@@ -126,7 +131,7 @@ def command(pid: int) -> str:
             words = file.read(4096).split(b"\0")
     except OSError:
         return "?"
-    return plain(" ".join(os.fsdecode(word) for word in words), 80) or "?"
+    return plain(" ".join(os.fsdecode(word) for word in words if word), 80) or "?"
 
 
 def _see(process: GpuProcess) -> Seen | None:

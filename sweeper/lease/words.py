@@ -75,6 +75,6 @@ def duration(seconds: float) -> str:
 def _behind(earlier: Sequence[Claim]) -> str:
     if not earlier:
         return ""
-    stopped = [claim for claim in earlier if evidence.status(claim.pid)[1] in ("T", "t")]
+    stopped = [claim for claim in earlier[:8] if evidence.status(claim.pid)[1] in ("T", "t")]
     note = f", of whom {evidence.user(stopped[0].uid)}'s process {stopped[0].pid} is stopped" if stopped else ""
     return f"its turn behind {len(earlier)} other{'s' if len(earlier) > 1 else ''}{note}"
