@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper import control, metrics, model, paths
+from sweeper import control, model, paths
 from sweeper.model import RunRecord
 from sweeper.store import Store, open_store
 
@@ -79,6 +79,8 @@ def doing(record: RunRecord) -> str:
         return printable(record.note)
     if record.folder is None or record.state != model.RUNNING:
         return ""
+    from sweeper import metrics
+
     seen = metrics.tail(paths.RunDir(Path(record.folder)).log)
     words = []
     if seen.epoch is not None:

@@ -14,7 +14,6 @@ from typing import Any
 from sweeper import index, model, paths
 from sweeper import launch as launching
 from sweeper.errors import InputError, SweepError
-from sweeper.gather import sweep_data
 
 
 def options(**typed: Any) -> launching.Options:
@@ -99,6 +98,7 @@ def _watch(sweep: paths.SweepDir) -> int:
 def _ending(sweep: paths.SweepDir, counts: dict[str, int], why: str = "") -> int:
     """The report's head, and the exit code: 0 if every run is done."""
     from sweeper import results
+    from sweeper.gather import sweep_data
 
     if why:
         print(f"{sweep.name} was stopped: {why}")
@@ -465,6 +465,7 @@ def report(
     show: bool,
 ) -> int:
     from sweeper import results
+    from sweeper.gather import sweep_data
 
     sweeps = [index.find(name, runs_dir) for name in names] or [index.find(None, runs_dir)]
     reports = [results.collect(sweep_data(sweep), maximize=maximize, minimize=minimize, last=last) for sweep in sweeps]
