@@ -217,6 +217,7 @@ def test_a_night_of_failures_is_told_in_two_lines(tmp_path: Path) -> None:
     assert (second.state, second.count) == ("failed", 5)
     assert [str(common) for common in second.common] == ["lr=3.0 and seed=2"]
     said = "\n".join(results.summary_lines(report))
+    assert "mattered: lr explains 99%: mean 0.959 with 0.1, 0.944 with 0.01, 0.890 with 0.001, 0.545 with 3.0" in said
     assert "12 x out of memory: torch.OutOfMemoryError" in said
     assert "all 12 have hidden=1024 and batch_size=256" in said
 

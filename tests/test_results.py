@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -85,6 +86,24 @@ def test_while_nothing_is_done_runs_under_way_count(tmp_path: Path) -> None:
     report = results.collect(data)
     assert report.best is not None
     assert report.best.number == 2
+
+
+def test_a_run_whose_lock_is_held_is_running(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": 0.1}, lines(0.5)), FakeRun({"lr": 0.2}, lines(0.7), state=model.RUNNING)]
+    write_sweep(tmp_path / "night", runs)
+    with open(tmp_path / "night" / "0002-lr=0.2" / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        report = results.collect(results.from_folders(tmp_path / "night", parallel=1))
+        assert [run.state for run in report.runs] == [model.DONE, model.RUNNING]
+        assert [run.number for run in report.ranked] == [2, 1]
+        assert report.best is report.runs[0]  # what has not ended has not won
+        assert any("sweep attach night" in line for line in results.summary_lines(report))
+        for form in results.FORMATS[:5]:
+            assert results.render(report, form)
+        log = tmp_path / "night" / "0002-lr=0.2" / "log.txt"
+        log.write_text(log.read_text() + "epoch=2 val_acc=0.9\n")
+        again = results.collect(results.from_folders(tmp_path / "night"))
+        assert again.value(again.runs[1]) == 0.9
 
 
 def test_a_value_that_is_no_number_does_not_win(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import metrics, model, paths
+from sweeper.metrics.store import VERSION as READER
 from sweeper.model import RunRecord
 from sweeper.results.causes import find_cause
 from sweeper.results.data import ENDED_BADLY, Run, Stat, SweepData, Try, read_tries
@@ -115,7 +116,7 @@ def _end_of_lost(record: RunRecord, tries: tuple[Try, ...]) -> tuple[RunRecord, 
 
 
 def _stamp(patterns: Mapping[str, str]) -> str:
-    reader = [FORMAT, VERSION, sorted(patterns.items())]
+    reader = [FORMAT, VERSION, READER, sorted(patterns.items())]
     return hashlib.sha256(json.dumps(reader).encode()).hexdigest()
 
 
