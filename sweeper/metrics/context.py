@@ -112,10 +112,10 @@ class Ambient:
 
     # -- where we are
 
-    def mark(self, made: Recipe, match: re.Match[bytes], place: int) -> Point:
+    def mark(self, made: Recipe, groups: tuple[bytes, ...], place: int) -> Point:
         """Take in a line that says nothing but where we are."""
-        self.note(made, [match.group(group) if group else None for group in made.marks_at])
-        values, name = self.values(made, [(text,) for text in match.groups()], [self.epoch])
+        self.note(made, [groups[group - 1] if group else None for group in made.marks_at])
+        values, name = self.values(made, [(text,) for text in groups], [self.epoch])
         if values is None:
             return Point(place, 0.0, "", self.epoch)
         return Point(place, values[0], name, self.epoch)

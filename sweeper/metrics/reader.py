@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sweeper.metrics import folding, recipe, tables
@@ -12,17 +13,25 @@ from sweeper.metrics.context import Ambient, Point, context_of
 from sweeper.metrics.curve import Curve, Metrics
 from sweeper.metrics.recipe import Recipe
 from sweeper.metrics.summary import ALONE, OWN, Found, Key, as_series, named, restates
-from sweeper.metrics.vocabulary import STRONG
+from sweeper.metrics.vocabulary import KNOWN_WORDS, STRONG
 
 BATCH = 1 << 20  # bytes that are taken apart at a time
 BLOCK = 1 << 14  # bytes that are skipped at a time where they hold no digit
 _PENDING = 1 << 20  # bytes of a line that has not ended
 _DIGIT = re.compile(rb"[0-9]")
+_DIGITS = [b"%d" % digit for digit in range(10)]
 _NAMES_OF_NUMBERS = (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF ")
 _NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
 _BAR = re.compile(rb"%\||% \[\d|\d+/\d+ (?:\[|\xe2\x94)|\d+it \[|\xe2\x94\x81|\xe2\x94\x80")
 _DECIMALS = re.compile(rb"\d+\.\d*(?:[eE][-+]?\d+)?")
+_PATIENCE = 3000  # new shapes of line, after which a log without metrics is read with less care
+_NAMED = re.compile(rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)", re.I)
+_SIGNS = re.compile(rb"%\||[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")
+_BEFORE = re.compile(rb"([A-Za-z\x80-\xff]+)[0-9]*[\s\"')\]}:=|>-]{0,6}(?:is )?[-+]?\.?\d")
+_LETTERS = bytes(code if chr(code).isalpha() and code < 128 or code >= 128 else 32 for code in range(256))
+_ENDINGS = (b"loss", b"acc", b"accuracy", b"error", b"err", b"reward", b"score", b"rate")
+_DRAFTED = 8  # once so many lines were redrawn, the last states of bars make the curve
 _DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 
 
@@ -36,11 +45,18 @@ class Reader:
         self.drafts: dict[Key, Curve] = {}
         self.ambient = Ambient()
         self.lines_read = 0
+        self.tried = self.fruitful = 0  # lines that were new, and those of them with a metric
+        self.redrawn = 0  # lines with redraws so far
         self.pending = b""
         self.lost = False  # within a line so long that its middle was let go
         self.offset = 0  # bytes of the log that are dealt with for good
         self._table: tables.Table | None = None
         self._recent: list[bytes] = []
+
+    @property
+    def barren(self) -> bool:
+        """Whether the log is mostly text with numbers in it: then unknown words before numbers name no metric."""
+        return self.tried > _PATIENCE and self.fruitful * 20 < self.tried
 
     # -- bytes to lines
 
@@ -85,6 +101,11 @@ class Reader:
     # -- lines to numbers
 
     def _take(self, data: bytes, *, ended: bool = True) -> None:
+        for name, pattern in self.patterns.items():
+            self._own(name, pattern, data)
+        if self._skip(data, 0) == len(data):
+            self._remember(data[-1000:])
+            return
         if b"\x1b" in data or b"\x00" in data:
             data = folding.strip_escapes(data)
         if b"\r" in data:
@@ -100,13 +121,13 @@ class Reader:
             stop = size if stop < 0 else stop + 1
             Batch(self, data[start:stop], ended).run()
             place = stop
-        for name, pattern in self.patterns.items():
-            self._own(name, pattern, data)
 
     def _skip(self, data: bytes, place: int) -> int:
         """The start of the first line from ``place`` on that may hold a number; ``len(data)`` where none does."""
-        found = _DIGIT.search(data, place)
-        start = len(data) if found is None else found.start()
+        start = len(data)
+        for digit in _DIGITS:  # ten searches by memchr are much quicker than one for a set
+            if (other := data.find(digit, place, start)) >= 0:
+                start = other
         for word in _NAMES_OF_NUMBERS:
             if (other := data.find(word, place, start)) >= 0:
                 start = other
@@ -120,11 +141,14 @@ class Reader:
             if line.strip():
                 self.heading(line.rstrip(b"\r").rpartition(b"\r")[2])
 
-    def heading(self, line: bytes, epoch: float | None = None) -> None:
+    def heading(self, line: bytes, epoch: Callable[[], float | None] | None = None) -> None:
+        """A line without numbers: it may open a table, or announce a part of the data."""
         if len(line) < 400:
             text = line.decode("utf-8", "replace")
             self._table = tables.header(text) or (self._table if tables.is_rule(text) else None)
-            self.ambient.heading(context_of(text), epoch if epoch is not None else self.ambient.epoch)
+            if split := context_of(text):
+                before = epoch() if epoch else None
+                self.ambient.heading(split, self.ambient.epoch if before is None else before)
 
     def _own(self, name: str, pattern: re.Pattern[bytes], data: bytes) -> None:
         values = []
@@ -164,6 +188,7 @@ class Reader:
             "ambient": self.ambient.to_json(),
             "table": self._table and [self._table.names, self._table.kinds, self._table.cut, self._table.rows],
             "lines": self.lines_read,
+            "redrawn": self.redrawn,
             "offset": self.offset,
         }
 
@@ -179,6 +204,7 @@ class Reader:
             names, kinds, cut, rows = data["table"]
             reader._table = tables.Table(tuple(names), tuple(kinds), cut, rows)
         reader.lines_read = data["lines"]
+        reader.redrawn = data["redrawn"]
         reader.offset = data["offset"]
         return reader
 
@@ -194,7 +220,7 @@ class Reader:
         twin.drafts = {key: curve.copy() for key, curve in self.drafts.items()}
         twin.traits = {key: dict(trait) for key, trait in self.traits.items()}
         twin.ambient = self.ambient.copy()
-        twin.lines_read, twin._table = self.lines_read, self._table
+        twin.lines_read, twin.redrawn, twin._table = self.lines_read, self.redrawn, self._table
         twin._take(b"\r".join(pieces) + b"\n")
         return twin
 
@@ -207,52 +233,48 @@ class Batch:
         self.lines = data.split(b"\n")
         if not self.lines[-1]:
             self.lines.pop()
+        self.is_draft: set[int] = set()
+        self.is_piece: set[int] = set()  # states of a redrawn line but the one that stands in the end
         if b"\r" in data:
             self._redraws(ended)
-        else:
-            self.is_draft: set[int] = set()
-            self.is_piece: set[int] = set()
         self.rows: dict[tuple[Any, ...], dict[bytes, list[int]]] = {}
+        self.draft_rows: dict[tuple[str, bytes], list[int]] = {}
         self.base = reader.lines_read
         self.steps: list[Point] = []  # from which line on which step holds
         self.found: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]] = {}
         self.found_drafts: dict[Key, list[tuple[list[int], list[float] | None, list[float], str]]] = {}
         self.last_rule = 0
+        self.skip: list[int] = []  # lines of shapes that say nothing
         self.noted = -1  # the line that last said where we are
 
     def _redraws(self, ended: bool) -> None:
         """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
+        reader = self.reader
         out: list[bytes] = []
-        self.is_draft = set()
-        self.is_piece = set()  # states of a redrawn line but the one that stands in the end
         for line in self.lines:
             if b"\r" not in line:
                 out.append(line)
                 continue
             pieces = [piece for piece in line.split(b"\r") if piece and not piece.isspace()]
-            bars: list[tuple[bytes | None, int]] = []
-            for place, piece in enumerate(pieces):
-                found = _BAR.search(piece)
-                identity = _DECIMALS.sub(b"", piece[: found.start()]).rstrip(b" 0123456789") if found else None
-                bars.append((identity, place))
-            finals = [
-                place
-                for place, (identity, _) in enumerate(bars)
-                if identity is None or place + 1 == len(bars) or bars[place + 1][0] not in (identity, None)
-            ]
-            if not ended and finals and finals[-1] == len(bars) - 1 and bars[-1][0] is not None:
+            if not pieces:
+                continue
+            finals = _finals(pieces)
+            if not ended and finals[-1] == len(pieces) - 1 and _bar(pieces[-1]) is not None:
                 finals.pop()
-            last = set(finals)
-            drafts = [place for place in range(len(bars)) if place not in last]
-            kept = set(drafts[:: max(1, -(-len(drafts) // _DRAFTS))])
-            for place, piece in enumerate(pieces):
+            reader.redrawn += 1
+            if len(finals) < len(pieces) and reader.redrawn <= _DRAFTED:
+                last = set(finals)
+                drafts = [place for place in range(len(pieces)) if place not in last]
+                kept = set(drafts[:: max(1, -(-len(drafts) // _DRAFTS))])
+                shown = sorted(last | kept)
+            else:
+                kept, shown = set(), finals
+            for place in shown:
                 if place in kept:
                     self.is_draft.add(len(out))
-                    out.append(piece)
-                elif place in last:
-                    if place + 1 < len(pieces):
-                        self.is_piece.add(len(out))
-                    out.append(piece)
+                elif place + 1 < len(pieces):
+                    self.is_piece.add(len(out))
+                out.append(pieces[place])
         self.lines = out
 
     def run(self) -> None:
@@ -260,16 +282,15 @@ class Batch:
         ambient = reader.ambient
         known = self._bucket()
         strip = recipe.SHAPELESS
-        skip: list[int] = []
         drafts = self.is_draft
         for place, line in enumerate(self.lines):
             shape = line.translate(None, strip)
             rows = known.get(shape)
             if rows is None:
-                if self._special(place, line, shape, known, skip):
+                if self._special(place, line, shape, known):
                     known = self._bucket()
             elif drafts and place in drafts:
-                self._draft(place, line, shape)
+                self._draft(place, shape)
             else:
                 rows.append(place)
         self._read_all()
@@ -282,30 +303,36 @@ class Batch:
         context = (self.reader.ambient.split, self.reader._table)
         return self.rows.setdefault(context, {})
 
-    def _special(self, place: int, line: bytes, shape: bytes, known: dict[bytes, list[int]], skip: list[int]) -> bool:
+    def _special(self, place: int, line: bytes, shape: bytes, known: dict[bytes, list[int]]) -> bool:
         """A line of a shape that is new in this context, or that changes the context; True if it changed."""
         reader = self.reader
         if len(shape) == len(line) or (not _DIGIT.search(line) and not _NAN.search(line)):
             if not line.strip():
-                known[shape] = skip
+                known[shape] = self.skip
                 return False
             if not _DIGIT.search(line) and not _NAN.search(line):
                 if place in self.is_piece or place in self.is_draft:
                     return False
                 before = (reader.ambient.split, reader._table)
-                reader.heading(line, self._epoch_before(place))
+                reader.heading(line, lambda: self._epoch_before(place))
                 if tables.is_rule_bytes(line):
                     self.last_rule = place
                 return before != (reader.ambient.split, reader._table)
+        if reader._table is None and not reader.ambient.dump_depth and place not in self.is_draft:
+            if not _may_matter(line, reader.barren):
+                reader.tried += 1
+                return False
+            reader.tried += 1
         made = recipe.of(shape, line)
+        reader.fruitful += bool(made.fields)
         if reader.ambient.in_dump(line, made.dump):
             return False
         if reader._table is not None:
             return self._in_table(place, line, shape, made)
-        return self._plain(place, line, shape, made, known, skip)
+        return self._plain(place, line, shape, made, known)
 
     def _plain(
-        self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]], skip: list[int]
+        self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]]
     ) -> bool:
         ambient = self.reader.ambient
         if b"%|" in line and place not in self.is_draft and (table := tables.header(line.decode("utf-8", "replace"))):
@@ -313,7 +340,7 @@ class Batch:
             return True
         if made.fields and not made.dump:
             if place in self.is_draft:
-                self._draft(place, line, shape)
+                self._draft(place, shape)
                 return False
             if made.epoch and ambient.lapses:
                 if (epoch := self._epoch_of(made, line)) is not None and ambient.lapse(epoch):
@@ -333,16 +360,18 @@ class Batch:
             if table is not None:
                 self.reader._table = table
                 return True
-            ambient.heading(context_of(line.decode("utf-8", "replace")), self._epoch_before(place))
+            if split := context_of(line.decode("utf-8", "replace")):
+                ambient.heading(split, self._epoch_before(place))
             if before != ambient.split:
                 return True
-        if made.pattern is None and len(known) < recipe.FORGET:
-            known[shape] = skip
+        if made is recipe.NOTHING and len(known) < recipe.FORGET:
+            known[shape] = self.skip
         return False
 
-    def _epoch_of(self, made: Recipe, line: bytes) -> float | None:
-        match = made.pattern.match(line) if made.pattern else None
-        return recipe.number(match.group(made.epoch)) if match else None
+    @staticmethod
+    def _epoch_of(made: Recipe, line: bytes) -> float | None:
+        rows = made.numbers([line])
+        return recipe.number(rows[0][made.epoch - 1]) if rows else None
 
     def _epoch_before(self, place: int) -> float | None:
         """The epoch that the last lines before ``place`` name."""
@@ -353,16 +382,15 @@ class Batch:
 
     def _mark(self, place: int, line: bytes, made: Recipe) -> None:
         """A line that only says where we are: it holds for the lines after it."""
-        assert made.pattern is not None
-        match = made.pattern.match(line)
-        if match is None:
+        rows = made.numbers([line])
+        if rows is None:
             made = recipe.build(line)
-            match = made.pattern.match(line) if made.pattern else None
-        if match is None:
+            rows = made.numbers([line]) if made.marks else None
+        if rows is None:
             return
         ambient = self.reader.ambient
         self.noted = place
-        self.steps.append(ambient.mark(made, match, self.last_rule if made.back else place))
+        self.steps.append(ambient.mark(made, rows[0], self.last_rule if made.back else place))
         if place not in self.is_draft:
             ambient.heading(context_of(line.decode("utf-8", "replace")), ambient.epoch, marker=True)
 
@@ -373,14 +401,14 @@ class Batch:
             return False
         row = table.row(line.decode("utf-8", "replace"))
         if row is None and place in self.is_piece:
-            return self._plain(place, line, shape, made, self._bucket(), [])
+            return self._plain(place, line, shape, made, self._bucket())
         if row is None:
             self.reader._table = None
             known = self._bucket()
             if (rows := known.get(shape)) is not None:
                 rows.append(place)
             else:
-                self._plain(place, line, shape, made, known, [])
+                self._plain(place, line, shape, made, known)
             return True
         step, step_name, values = row
         ambient = self.reader.ambient
@@ -409,30 +437,32 @@ class Batch:
         self._read_all()
         self._pour(self.found, self.reader.curves)
 
-    def _draft(self, place: int, line: bytes, shape: bytes) -> None:
-        made = recipe.of(shape, line)
-        if made.pattern is not None and made.fields:
-            self._read_rows(made, [place], self.reader.ambient.split, drafts=True)
+    def _draft(self, place: int, shape: bytes) -> None:
+        self.draft_rows.setdefault((self.reader.ambient.split, shape), []).append(place)
 
     # -- numbers to curves
 
     def _read_all(self) -> None:
+        for (split, shape), places in self.draft_rows.items():
+            made = recipe.of(shape, self.lines[places[0]])
+            if made.fields:
+                self._read_rows(made, places, split, drafts=True)
+        self.draft_rows.clear()
         jobs: list[tuple[int, Recipe, list[int], str]] = []
         for (split, _), shapes in self.rows.items():
             for shape, places in shapes.items():
-                if places:
+                if places and places is not self.skip:
                     made = recipe.of(shape, self.lines[places[0]])
                     # Lines that say where we are come first: those that do not say it stand where the last one did.
                     turn = 2 if not made.marks else 1 if made.inner and not made.epoch else 0
                     if made.fields:
                         jobs.append((turn, made, places[:], split))
                     places.clear()
-        turns = {job[0] for job in jobs}
-        for turn in sorted(turns):
-            told = turn < 2 and max(turns) > turn
+        for turn in sorted({job[0] for job in jobs}):
+            needed = sorted(place for other, _, places, _ in jobs if other > turn for place in places)
             before = len(self.steps)
             for _, made, places, split in [job for job in jobs if job[0] == turn]:
-                self._read_rows(made, places, split, told=told)
+                self._read_rows(made, places, split, needed=needed)
             if len(self.steps) > before:
                 self.steps.sort(key=_place)
         self._pour(self.found, self.reader.curves)
@@ -470,26 +500,23 @@ class Batch:
         found.clear()
 
     def _read_rows(
-        self, made: Recipe, places: list[int], split: str, *, drafts: bool = False, told: bool = False
+        self, made: Recipe, places: list[int], split: str, *, drafts: bool = False, needed: Sequence[int] = ()
     ) -> None:
         """All lines of one shape at once."""
-        assert made.pattern is not None
-        texts = [self.lines[place] for place in places]
-        rows = made.pattern.findall(b"\n".join(texts)) if len(texts) > 1 else made.pattern.findall(texts[0])
-        if len(rows) != len(places):
-            self._one_by_one(made, places, split, drafts, told)
+        rows = made.numbers([self.lines[place] for place in places])
+        if rows is None:
+            self._one_by_one(made, places, split, drafts, needed)
             return
-        groups = made.pattern.groups
-        columns: list[Any] = [rows] if groups == 1 else list(zip(*rows))
+        columns = list(zip(*rows, strict=True))
         steps, name = self._steps(made, columns, places)
         if made.marks and not drafts:
-            self._tell(made, columns, places if told else places[-1:], steps if told or not steps else steps[-1:], name)
+            self._tell(made, columns, places, steps, name, needed)
         found = self.found_drafts if drafts else self.found
         for field in made.fields:
             values = _floats(columns[field.group - 1])
             if field.total:
                 totals = _floats(columns[field.total - 1])
-                values = [value / total if total else math.nan for value, total in zip(values, totals)]
+                values = [value / total if total else math.nan for value, total in zip(values, totals, strict=True)]
             part = made.split or field.soft or split
             if field.kind != STRONG and not made.steady:
                 part = ALONE
@@ -498,15 +525,13 @@ class Batch:
             if not drafts:
                 self._trait(key, field.kind, made.steady)
 
-    def _one_by_one(self, made: Recipe, places: list[int], split: str, drafts: bool, told: bool) -> None:
+    def _one_by_one(self, made: Recipe, places: list[int], split: str, drafts: bool, needed: Sequence[int]) -> None:
         """Lines that share a shape with others but not their build."""
         for place in places:
             line = self.lines[place]
-            assert made.pattern is not None
-            match = made.pattern.match(line)
-            own = made if match and match.end() == len(line) else recipe.build(line)
-            if own.pattern is not None and own.fields and own.pattern.match(line):
-                self._read_rows(own, [place], split, drafts=drafts, told=told)
+            own = made if made.numbers([line]) else recipe.build(line)
+            if own.fields and own.numbers([line]):
+                self._read_rows(own, [place], split, drafts=drafts, needed=needed)
 
     def _trait(self, key: Key, kind: str, steady: bool) -> None:
         trait = self.reader.traits.get(key)
@@ -532,19 +557,32 @@ class Batch:
         return [point.value for point in holds], holds[0].name
 
     def _tell(
-        self, made: Recipe, columns: list[Any], places: list[int], steps: list[float] | None, name: str
+        self,
+        made: Recipe,
+        columns: list[Any],
+        places: list[int],
+        steps: list[float] | None,
+        name: str,
+        needed: Sequence[int],
     ) -> None:
-        """Let the lines after these know where the training stands."""
-        epochs: list[float | None] = [None] * len(places)
+        """Let the lines at ``needed``, and those of the next batch, know where the training stands."""
+        if len(needed) * 4 < len(places):
+            which = sorted({bisect.bisect_left(places, place) - 1 for place in needed} | {len(places) - 1})
+            which = [at for at in which if at >= 0]
+        else:
+            which = list(range(len(places)))
+        epochs: list[float | None]
         if made.epoch:
-            epochs = [recipe.number(text) for text in columns[made.epoch - 1][-len(places) :]]
+            epochs = [recipe.number(columns[made.epoch - 1][at]) for at in which]
         elif made.inner:
-            epochs = [point.epoch for point in self._holding(places)]
-        for at, place in enumerate(places):
+            epochs = [point.epoch for point in self._holding([places[at] for at in which])]
+        else:
+            epochs = [None] * len(which)
+        for at, epoch in zip(which, epochs, strict=True):
             if steps is None:
-                self.steps.append(Point(place, epochs[at] or 0.0, "epoch" if epochs[at] is not None else "", epochs[at]))
+                self.steps.append(Point(places[at], epoch or 0.0, "" if epoch is None else "epoch", epoch))
             else:
-                self.steps.append(Point(place, steps[at], name, epochs[at]))
+                self.steps.append(Point(places[at], steps[at], name, epoch))
 
     def _note(self, made: Recipe, columns: list[Any], place: int) -> None:
         """Where the last of these lines says we are, unless a later line has said it."""
@@ -565,6 +603,41 @@ class Batch:
                 at += 1
             holds.append(point)
         return holds
+
+
+def _may_matter(line: bytes, barren: bool) -> bool:
+    """Whether a line may name a metric, a step or a part of the data; quick, and wrong only in saying yes."""
+    if barren:
+        words = [word.lower() for word in _BEFORE.findall(line)]
+    elif _NAMED.search(line) or _SIGNS.search(line):
+        return True
+    else:
+        words = line.lower().translate(_LETTERS).split()
+    return not KNOWN_WORDS.isdisjoint(words) or any(word.endswith(_ENDINGS) for word in words)
+
+
+def _bar(piece: bytes) -> bytes | None:
+    """What tells a bar's states from another bar's: what stands before it, but for the bar's own numbers."""
+    found = _BAR.search(piece)
+    return _DECIMALS.sub(b"", piece[: found.start()]).rstrip(b" 0123456789") if found else None
+
+
+def _finals(pieces: list[bytes]) -> list[int]:
+    """Which states of a redrawn line are the last of their bar; what is no bar was meant to be read as it is."""
+    finals = []
+    before: bytes | None = b""
+    fast_before: bytes | None = None
+    for place, piece in enumerate(pieces):
+        at = piece.find(b"%|")
+        fast = piece[:at].rstrip(b" 0123456789") if at >= 0 else None
+        if fast is not None and fast == fast_before:
+            continue
+        fast_before = fast
+        bar = _bar(piece)
+        if place and (before is None or (bar is not None and bar != before)):
+            finals.append(place - 1)
+        before = bar
+    return [*finals, len(pieces) - 1]
 
 
 def _place(point: Point) -> int:

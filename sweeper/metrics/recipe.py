@@ -6,6 +6,7 @@ digits and blanks (one ``bytes.translate``); the first of a shape is parsed, the
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,9 +35,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to read all lines of one shape. Groups count from 1; 0 means that the line does not say."""
+    """How to read all lines of one shape. Groups count from 1; 0 means that the line does not say.
 
-    pattern: re.Pattern[bytes] | None
+    ``example`` is the line that it was made from, and ``groups`` its numbers: the pattern is only compiled once there
+    is another line of this shape, for most of a log of free text never comes again.
+    """
+
+    example: bytes = b""
+    spans: tuple[Span, ...] = ()
     fields: tuple[Field, ...] = ()
     epoch: int = 0
     epochs_total: int = 0
@@ -47,6 +53,24 @@ class Recipe:
     step_word: str = "step"
     dump: bool = False
     back: bool = False  # holds for the lines since the last rule, too
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern[bytes]:
+        return re.compile(_pattern(_text(self.example), self.spans), re.MULTILINE)
+
+    @functools.cached_property
+    def groups(self) -> tuple[bytes, ...]:
+        text = _text(self.example)
+        return tuple(text[start:stop].encode("utf-8", "surrogateescape") for start, stop in self.spans)
+
+    def numbers(self, texts: Sequence[bytes]) -> list[tuple[bytes, ...]] | None:
+        """The groups of each of these lines; None if one of them has another build after all."""
+        if len(texts) == 1 and texts[0] == self.example:
+            return [self.groups]
+        rows = self.pattern.findall(b"\n".join(texts))
+        if len(rows) != len(texts):
+            return None
+        return rows if len(self.spans) > 1 else [(row,) for row in rows]
 
     @property
     def marks(self) -> bool:
@@ -62,8 +86,8 @@ class Recipe:
         return self.marks or any(field.kind == STRONG for field in self.fields)
 
 
-NOTHING = Recipe(None)
-DUMP = Recipe(None, dump=True)
+NOTHING = Recipe()
+DUMP = Recipe(dump=True)
 _known: dict[bytes, Recipe] = {}
 
 
@@ -80,11 +104,14 @@ def of(shape: bytes, line: bytes) -> Recipe:
 def build(line: bytes) -> Recipe:
     if len(line) > lines.LONGEST:
         return NOTHING
-    text = line.decode("utf-8", "surrogateescape")
-    return compiled(text, lines.parse(text))
+    return _made(line, lines.parse(_text(line)))
 
 
-def compiled(text: str, line: Line) -> Recipe:
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _made(example: bytes, line: Line) -> Recipe:
     if line.dump:
         return DUMP
     if not line.pairs and not line.marks:
@@ -98,8 +125,12 @@ def compiled(text: str, line: Line) -> Recipe:
     spans = sorted(set(spans))
     group = {span: place for place, span in enumerate(spans, 1)}
     return Recipe(
-        re.compile(_pattern(text, spans), re.MULTILINE),
-        tuple(Field(p.name, p.kind, group[p.span], group[p.total] if p.total else 0, p.label, p.soft) for p in line.pairs),
+        example,
+        tuple(spans),
+        tuple(
+            Field(pair.name, pair.kind, group[pair.span], group[pair.total] if pair.total else 0, pair.label, pair.soft)
+            for pair in line.pairs
+        ),
         epoch=group[line.epoch] if line.epoch else 0,
         epochs_total=group[line.epochs_total] if line.epochs_total else 0,
         step=group[line.step] if line.step else 0,

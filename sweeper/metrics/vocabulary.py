@@ -166,3 +166,9 @@ def kind(name: str) -> str:
     if parts[0] == "best" and len(parts) > 1 and not strong:
         return STRONG
     return STRONG if strong and parts[0] not in ("target", "min", "max") else (WEAK if not strong else SETTING)
+
+
+# As bytes without digits, for a quick look at a line.
+KNOWN_WORDS = frozenset(
+    part.rstrip("0123456789").encode() for word in METRIC | STEPS | SPLITS.keys() for part in word.split("_")
+) - {b"", b"it", b"is", b"per", b"r", b"f", b"l"}
