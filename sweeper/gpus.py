@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import SweepError
-from sweeper.lease import claims, devices, evidence, words
+from sweeper.lease import claims, devices, evidence, guard, words
 from sweeper.lease import folder as places
 from sweeper.lease.asking import Asked, resolve, visible
 from sweeper.lease.claims import Claim
@@ -104,6 +104,8 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
     colours = {"free": "green", "held": "yellow", "shared": "yellow", "busy": "red"}
     for row in rows:
         whom = [_held_by(holder) for holder in row.holders] + [_other(process) for process in row.others]
+        if row.state == "held" and not row.holders:
+            whom.insert(0, "somebody whose file in the folder of the locks was deleted")
         waiting = [f"{place}. {_waits(holder)}" for place, holder in enumerate(row.queue[:_SHOWN], 1)]
         if len(row.queue) > _SHOWN:
             waiting.append(f"and {len(row.queue) - _SHOWN} more")
@@ -135,7 +137,9 @@ def _row(gpu: Gpu, use: evidence.Use, found: list[Claim]) -> GpuRow:
     waiting = [claim for claim in found if claim.live and claim.state == claims.WAITING and gpu.uuid in claim.allowed]
     others = [_process(seen, left=True) for seen, _ in use.left] + [_process(seen, left=False) for seen in use.others]
     state = "shared" if holding and holding[0].sharing else "held" if holding else "free"
-    if not holding and evidence.objection(_somebody(gpu), use, ()) is not None:
+    if not holding and (guard.whole(gpu.uuid) or guard.shared(gpu.uuid)):
+        state = "held"  # by somebody whose claim was deleted
+    elif not holding and evidence.objection(_somebody(gpu), use, ()) is not None:
         state = "busy"
     return GpuRow(
         index=gpu.index,

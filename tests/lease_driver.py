@@ -56,7 +56,8 @@ def main() -> None:
     child = None
     if asked.get("child"):
         descriptors = [os.dup(one) for one in lease.fds] if asked["child"] == "inherits" else []
-        child = subprocess.Popen(["sleep", "600"], pass_fds=descriptors, stdout=subprocess.DEVNULL)
+        env = {**os.environ, **lease.environment}
+        child = subprocess.Popen(["sleep", "600"], pass_fds=descriptors, stdout=subprocess.DEVNULL, env=env)
         for one in descriptors:
             os.close(one)
     say(event="got", names=lease.names, env=dict(lease.environment), child=child.pid if child else None)

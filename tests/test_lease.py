@@ -312,8 +312,11 @@ def test_a_process_that_closed_its_descriptor_keeps_the_gpu(
 ) -> None:
     holder = driver(request={"count": 1, "allowed": (0,)}, child="closes")
     child = holder.hear("got")["child"]
-    machine.occupy(0, child, 50_000_000)  # below busy_above: that is for strangers
     holder.kill()
+    early = waiter(allowed=(0,))
+    assert refused(early), "it has not reached the GPU yet, but its environment names the lease"
+    early.close()
+    machine.occupy(0, child, 50_000_000)  # below busy_above: that is for strangers
     for asked in ({}, {"ignore_others": True}):
         one = waiter(allowed=(0,), **asked)
         assert refused(one)
@@ -323,6 +326,7 @@ def test_a_process_that_closed_its_descriptor_keeps_the_gpu(
     one = waiter(allowed=(0,))
     assert refused(one)
     os.kill(child, signal.SIGKILL)
+    assert select.select([one], [], [], 10)[0] == [one]
     lease_of(one).close()
 
 
@@ -355,6 +359,7 @@ def test_deleted_while_held_is_not_given_twice(driver: Drivers, waiter: Callable
     assert refused(one)
     assert (locks / one.claim.name).exists(), "it took its place again"
     assert "held by somebody" in one.waiting_for().text
+    assert [(row.state, row.holders) for row in gpus.snapshot(locks)] == [("held", [])] * 4
     holder.release()
     lease_of(one).close()
 

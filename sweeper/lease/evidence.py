@@ -45,15 +45,21 @@ def look(gpus: Sequence[Gpu], claims: Sequence[Claim]) -> dict[str, Use]:
     """UUID -> what is on that GPU, as the driver has just shown it."""
     boot = procs.boot_id()
     uses = {}
+    holding = [claim for claim in claims if claim.state == HOLDING and claim.boot == boot]
+    lingering = _lingering([claim for claim in holding if not claim.live and not claim.released])
     for gpu in gpus:
-        about = [claim for claim in claims if gpu.uuid in claim.gpus and claim.state == HOLDING and claim.boot == boot]
+        about = [claim for claim in holding if gpu.uuid in claim.gpus]
         live = [claim for claim in about if claim.live]
         over = _not_followed([claim for claim in about if not claim.live], about)
         use = uses[gpu.uuid] = Use(gpu)
+        use.left += [(seen, claim) for claim in over for seen in lingering.get(claim.name, ())]
+        known = {seen.pid for seen, _ in use.left}
         for process in gpu.processes:
             seen = _see(process)
             if seen is None:
                 use.gone += process.memory or 0
+                continue
+            if seen.pid in known:
                 continue
             owner = _owner(seen, live)
             if owner is not None:
@@ -211,6 +217,24 @@ def _ancestors(pid: int) -> set[int]:
     while pid > 1 and pid not in found:
         found.add(pid)
         pid = status(pid)[2]
+    return found
+
+
+def _lingering(over: Sequence[Claim]) -> dict[str, list[Seen]]:
+    """Claim name -> the living processes whose environment still names that lease: killed runs' descendants that closed
+    their descriptor and may not have reached the GPU yet. Only this user's can be seen (root sees everybody's)."""
+    wanted = {b"SWEEP_LEASE=" + claim.name.encode(): claim.name for claim in over if os.geteuid() in (0, claim.uid)}
+    found: dict[str, list[Seen]] = {}
+    for pid in procs.pids() if wanted else ():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                named = wanted.keys() & set(file.read().split(b"\0"))
+        except OSError:  # gone, or somebody else's
+            continue
+        seen = _see(GpuProcess(pid, None)) if named else None
+        if seen is not None:
+            for name in named:
+                found.setdefault(wanted[name], []).append(seen)
     return found
 
 

@@ -245,10 +245,12 @@ class Waiter:
         poke(claim.wake for claim in due)
 
     def _clean(self, found: Sequence[Claim], uses: Mapping[str, evidence.Use]) -> None:
-        """Remove this user's claims that are over, once nothing of them is left on a GPU."""
+        """Remove this user's claims that are over (root: everybody's), once nothing of them is left on a GPU."""
         kept = {past.name for use in uses.values() for _, past in use.left}
         for claim in found:
-            if not claim.live and claim.uid == self.claim.uid and claim.name not in kept:
+            if claim.live or claim.name in kept or os.geteuid() not in (0, claim.uid):
+                continue
+            if claim.boot != self.claim.boot or all(uuid in uses for uuid in claim.gpus):
                 (self.folder / claim.name).unlink(missing_ok=True)
 
     def _say(

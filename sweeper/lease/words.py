@@ -60,7 +60,7 @@ def wait(
 def holder(claim: Claim) -> str:
     """``alice: python train.py --lr 3 (pid 4242, for 2:13:05)``."""
     if claim.uid < 0:
-        return "somebody whose claim was deleted (sweep gpus may know more)"
+        return "somebody whose file in the folder of the locks was deleted"
     what = claim.command or (f"run {claim.run} of {claim.sweep}" if claim.sweep else "a command")
     return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, for {duration(time.time() - claim.since)})"
 

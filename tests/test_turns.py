@@ -1,0 +1,77 @@
+"""Whose turn it is, for any queue: nobody gets what another has, nor what he may not use, nor before his turn."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from sweeper.lease import turns
+from sweeper.lease.claims import WAITING, Claim
+
+MACHINE = ("a", "b", "c", "d")
+
+
+@some.composite
+def requests(draw: some.DrawFn) -> list[Claim]:
+    queue = []
+    for number in range(draw(some.integers(1, 8))):
+        allowed = draw(some.lists(some.sampled_from(MACHINE), min_size=1, unique=True))
+        queue.append(
+            Claim(
+                state=WAITING,
+                pid=1,
+                ticks=1,
+                boot="",
+                count=draw(some.integers(1, len(allowed))),
+                allowed=tuple(allowed),
+                per_gpu=draw(some.sampled_from([1, 1, 2, 3])),
+                keep_free=draw(some.sampled_from([0, 0, 0, 1])),
+                name=f"{number:03d}",
+                live=True,
+            )
+        )
+    return queue
+
+
+def check_held(held: dict[str, list[Claim]]) -> None:
+    for holders in held.values():
+        if len(holders) > 1:
+            assert all(claim.per_gpu > 1 for claim in holders)
+            assert len(holders) <= min(claim.per_gpu for claim in holders)
+
+
+@given(requests())
+def test_everybody_is_served_in_the_end_and_never_two_alone(queue: list[Claim]) -> None:
+    """Turns are taken, and the oldest holder goes when nobody has a turn: the queue empties, whatever is in it."""
+    held: dict[str, list[Claim]] = {}
+    running: list[Claim] = []
+    waiting = [claim for claim in queue if claim.count + claim.keep_free <= len(MACHINE)]
+    while waiting:
+        plan = turns.plan(waiting, held, MACHINE, turns.anything)
+        assert plan or running, "nobody holds anything, and nobody has a turn"
+        for claim in [one for one in waiting if one.name in plan]:
+            gpus = plan[claim.name]
+            assert len(set(gpus)) == len(gpus) == claim.count
+            assert set(gpus) <= set(claim.allowed)
+            free = [uuid for uuid in MACHINE if not held.get(uuid)]
+            fresh = [uuid for uuid in gpus if uuid in free]
+            assert not fresh or len(free) - len(fresh) >= claim.keep_free
+            for uuid in gpus:
+                held.setdefault(uuid, []).append(claim)
+            check_held(held)
+            running.append(claim)
+            waiting.remove(claim)
+        if not plan:
+            gone = running.pop(0)
+            for holders in held.values():
+                if gone in holders:
+                    holders.remove(gone)
+
+
+@given(requests())
+def test_those_that_came_later_change_nothing_for_the_earlier(queue: list[Claim]) -> None:
+    whole = turns.plan(queue, {}, MACHINE, turns.anything)
+    for length in range(len(queue)):
+        part = turns.plan(queue[:length], {}, MACHINE, turns.anything)
+        assert part == {name: gpus for name, gpus in whole.items() if name in part}
+        assert {name for name in whole if name < f"{length:03d}"} == set(part)
