@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -18,6 +18,7 @@ from sweeper import model
 from sweeper.results.data import ENDED_BADLY, Run
 
 SELDOM = 0.05
+EXPLAINED = 20  # groups, the largest, whose parameters are looked at
 OFTEN = 0.5  # what more than half of those that ended well have too explains nothing, however unlikely
 _MASKS = (
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "UUID"),
@@ -70,17 +71,17 @@ def group_failures(runs: Sequence[Run]) -> tuple[Failure, ...]:
         if run.state in ENDED_BADLY:
             groups.setdefault((run.state, mask(run.cause)), []).append(run)
     well = [run for run in runs if run.state == model.DONE]
-    failures = [
+    largest_first = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1][0].number))
+    return tuple(
         Failure(
             state=state,
             cause=members[0].cause,
             runs=tuple(members),
-            common=tuple(common_to(members, well)),
+            common=tuple(common_to(members, well)) if place < EXPLAINED else (),
             example=min(members, key=_worth_a_look),
         )
-        for (state, _), members in groups.items()
-    ]
-    return tuple(sorted(failures, key=lambda failure: (-failure.count, failure.runs[0].number)))
+        for place, ((state, _), members) in enumerate(largest_first)
+    )
 
 
 def _worth_a_look(run: Run) -> tuple[float, int]:
@@ -95,76 +96,67 @@ def common_to(members: Sequence[Run], well: Sequence[Run]) -> list[Common]:
     """
     if not members or not well:
         return []
-    equalities = list(_equalities(members))
-    singles = _telling([*equalities, *_bounds(members, well)], members, well)
+    equalities = list(_equalities(members, well))
+    singles = _telling([*equalities, *_bounds(members, well)], len(members), len(well))
     clean = [common for common in singles if common.among_well == 0]
-    if clean:
-        return clean[:2]
-    telling = [pair for pair in equalities if not all(map(pair[1], well))]
-    pairs = [(f"{one} and {other}", _both(has, also)) for (one, has), (other, also) in combinations(telling, 2)]
-    together = [common for common in _telling(pairs, members, well) if common.among_well == 0]
-    return together[:1] if together and len(members) > 1 else singles[:2]
+    if clean or len(members) == 1:
+        return (clean or singles)[:2]
+    pairs = [
+        (f"{one} and {other}", hits & also)
+        for (one, hits), (other, also) in combinations(equalities, 2)
+        if len(hits) < len(well) > len(also)
+    ]
+    together = [common for common in _telling(pairs, len(members), len(well)) if common.among_well == 0]
+    return together[:1] or singles[:2]
 
 
-_Test = Callable[[Run], bool]
+# What the members share, in words, and the places of those runs that ended well and have it too
+_Shared = tuple[str, frozenset[int]]
 
 
-def _both(one: _Test, other: _Test) -> _Test:
-    return lambda run: one(run) and other(run)
-
-
-def _telling(tests: Iterable[tuple[str, _Test]], members: Sequence[Run], well: Sequence[Run]) -> list[Common]:
+def _telling(shared: Iterable[_Shared], members: int, well: int) -> list[Common]:
     found = []
-    for text, test in tests:
-        hits = sum(map(test, well))
-        if hits > OFTEN * len(well):
+    for text, having in shared:
+        hits = len(having)
+        if hits > OFTEN * well:
             continue
-        chance = _chance(len(members), hits, len(well))
-        if (hits == 0 and (len(members) > 1 or chance <= SELDOM)) or chance <= SELDOM:
-            found.append((chance, hits, Common(text, hits, len(well))))
+        chance = math.comb(members + hits, members) / math.comb(members + well, members)
+        if chance <= SELDOM or (hits == 0 and members > 1):
+            found.append((chance, hits, Common(text, hits, well)))
     return [common for _, _, common in sorted(found, key=lambda one: one[:2])]
 
 
-def _chance(members: int, hits: int, well: int) -> float:
-    """How likely ``members`` runs drawn from all would all have what they and ``hits`` of the ``well`` others have."""
-    return math.comb(members + hits, members) / math.comb(members + well, members)
-
-
-def _equalities(members: Sequence[Run]) -> Iterable[tuple[str, _Test]]:
+def _equalities(members: Sequence[Run], well: Sequence[Run]) -> Iterable[_Shared]:
     first = members[0]
     for name in first.record.params:
-        wanted = model.canonical(first.record.params[name])
-
-        def has(run: Run, name: str = name, wanted: str = wanted) -> bool:
-            params = run.record.params
-            return name in params and model.canonical(params[name]) == wanted
-
-        if all(map(has, members)):
-            yield f"{name}={first.text(name)}", has
+        if all(_same(first, run, name) for run in members):
+            having = frozenset(place for place, run in enumerate(well) if _same(first, run, name))
+            yield f"{name}={first.text(name)}", having
 
 
-def _bounds(members: Sequence[Run], well: Sequence[Run]) -> Iterable[tuple[str, _Test]]:
+def _same(one: Run, other: Run, name: str) -> bool:
+    params = other.record.params
+    if name not in params:
+        return False
+    value, wanted = params[name], one.record.params[name]
+    if type(value) is type(wanted) and isinstance(value, (str, int, float, bool)):
+        return bool(value == wanted)
+    return model.canonical(value) == model.canonical(wanted)
+
+
+def _bounds(members: Sequence[Run], well: Sequence[Run]) -> Iterable[_Shared]:
     for name in members[0].record.params:
         numbers = [_number(run, name) for run in members]
-        others = [number for number in (_number(run, name) for run in well) if number is not None]
-        if not others or any(number is None for number in numbers):
-            continue
         known = [number for number in numbers if number is not None]
-        low, high = min(known), max(known)
-        if low == high:
+        if len(known) < len(numbers) or min(known) == max(known):
             continue  # an equality says it better
-        lowest = next(run.text(name) for run in members if _number(run, name) == low)
-        highest = next(run.text(name) for run in members if _number(run, name) == high)
-        yield f"{name} >= {lowest}", _at_least(name, low)
-        yield f"{name} <= {highest}", _at_most(name, high)
-
-
-def _at_least(name: str, bound: float) -> _Test:
-    return lambda run: (number := _number(run, name)) is not None and number >= bound
-
-
-def _at_most(name: str, bound: float) -> _Test:
-    return lambda run: (number := _number(run, name)) is not None and number <= bound
+        low, high = min(known), max(known)
+        others = [(place, number) for place, run in enumerate(well) if (number := _number(run, name)) is not None]
+        if not others:
+            continue
+        lowest, highest = members[numbers.index(low)].text(name), members[numbers.index(high)].text(name)
+        yield f"{name} >= {lowest}", frozenset(place for place, number in others if number >= low)
+        yield f"{name} <= {highest}", frozenset(place for place, number in others if number <= high)
 
 
 def _number(run: Run, name: str) -> float | None:
