@@ -24,7 +24,7 @@ from sweeper.grid import Points, expand
 from sweeper.model import GpuRequest
 from sweeper.scheduler import boot
 from sweeper.spec import Spec, read_spec
-from sweeper.store import Change, Store, Wish, enqueue, open_store
+from sweeper.store import Change, Store, Wish, enqueue, open_store, reconcile
 from sweeper.store.db import RUN, STOP
 
 PRIVATE = ("SWEEP_RUN_DIR", "SWEEP_NAME", "SWEEP_RUN", "SWEEP_ATTEMPT", "SWEEP_PARAMS", "TMUX", "TMUX_PANE", "_")
@@ -193,6 +193,8 @@ def carry_out(plan: Plan) -> Launched:
             raise InputError(f"{sweep.name} is running already: launch it without --here to change it")
         store = open_store(sweep)
         try:
+            if not running:
+                _catch_up(store, sweep)
             before = store.wish()
             _check_mode(before, plan, running)
             wish = _wish(plan, sweep, before, running)
@@ -205,6 +207,14 @@ def carry_out(plan: Plan) -> Launched:
         finally:
             store.close()
     return Launched(plan, change, running, wish.session)
+
+
+def _catch_up(store: Store, sweep: paths.SweepDir) -> None:
+    """Enter what happened since the last scheduler was killed, so that what failed meanwhile is queued again."""
+    with store:
+        _, ended = reconcile(store, sweep)
+        for number, outcome in ended:
+            store.set_outcome(number, outcome)
 
 
 def _make_folder(sweep: paths.SweepDir) -> None:
@@ -331,24 +341,25 @@ def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
         standing = bool(tmux.panes(name))
     wish = replace(wish, session=name)
     store.set_wish(wish)
+    seen = sweep.log.stat().st_size if sweep.log.exists() else 0
     argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "window", str(sweep.path)]
     if standing:
         window = tmux.new_window(name, "sweep", argv, front=True)
     else:
         window = tmux.new_session(name, str(sweep.path), argv, {})
-    _wait_until(lambda: _answers(sweep), lambda: window.pane in tmux.panes(name))
-    if not _answers(sweep):
+    _wait_until(lambda: _answers(sweep, seen), lambda: window.pane in tmux.panes(name))
+    if not _answers(sweep, seen):
         store.set_wish(replace(wish, want=STOP, why="its scheduler did not start"))
         raise SweepError(f"the scheduler of {sweep.name} did not start; the end of {sweep.log}:\n{_tail(sweep.log)}")
     return wish
 
 
-def _answers(sweep: paths.SweepDir) -> bool:
-    """Whether a scheduler listens, or has come and gone with nothing left to do."""
+def _answers(sweep: paths.SweepDir, seen: int) -> bool:
+    """Whether a scheduler listens, or has come and gone, as its log says after ``seen`` bytes."""
     try:
         line = Channel.connect(channel.address(sweep.path))
     except OSError:
-        return _tail(sweep.log).rstrip().rpartition("\n")[2].find("scheduler ends:") >= 0 and not alive(sweep)
+        return "scheduler ends:" in _tail(sweep.log, seen) and not alive(sweep)
     line.close()
     return True
 
@@ -364,10 +375,11 @@ def _wait_until(condition: Callable[[], bool], possible: Callable[[], bool]) -> 
                 return
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, seen: int = 0) -> str:
     try:
         with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(seen if seen <= size else 0, size - 2000))
             return "".join(c for c in file.read().decode("utf-8", "replace") if c.isprintable() or c == "\n")
     except OSError as error:
         return f"(unreadable: {error.strerror})"

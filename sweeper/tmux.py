@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,10 +47,14 @@ def check() -> None:
 
 def run(*words: str) -> list[str]:
     """Run one tmux command (";" as a word of its own separates several) and give its lines. Raises SweepError."""
-    try:
-        result = libtmux.Server().cmd(*words)
-    except LibTmuxException as error:
-        raise SweepError(INSTALL if shutil.which("tmux") is None else f"tmux: {error}") from error
+    for patience in (0.05, 0.2, 0.5, None):
+        try:
+            result = libtmux.Server().cmd(*words)
+        except LibTmuxException as error:
+            raise SweepError(INSTALL if shutil.which("tmux") is None else f"tmux: {error}") from error
+        if patience is None or result.returncode == 0 or "server exited" not in " ".join(result.stderr):
+            break
+        time.sleep(patience)  # the last session closed at this very moment, and its server is on its way out
     if result.returncode != 0:
         said = " ".join(result.stderr) or f"exit status {result.returncode}"
         raise SweepError(f"tmux {words[0]}: {said}")

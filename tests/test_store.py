@@ -269,7 +269,9 @@ def test_a_lost_queue_is_rebuilt_from_the_folders(desk: Desk, damage: object) ->
     desk.store = open_store(desk.sweep)
     assert desk.params() == wanted, "every run has the number that it had"
     states = {record.number: record.state for record in desk.store.records()}
-    assert states == {2: "done", 3: "failed", 5: "queued", 7: "failed"}
+    assert states == {2: "done", 3: "failed", 5: "running", 7: "running"}
+    assert reconcile(desk.store, desk.sweep) == ([], [])
+    assert [desk.store.set_lost(5, 1, 3), desk.store.set_lost(7, 3, 3)] == ["queued", "failed"]
     wish = desk.store.wish()
     assert wish is not None
     assert (wish.want, wish.parallel) == (STOP, 2)
@@ -324,3 +326,13 @@ def test_a_wish_of_another_version_loads(desk: Desk) -> None:
     wish = desk.store.wish()
     assert wish is not None
     assert wish.why == "old"
+
+
+def test_an_outcome_written_while_the_queue_was_rebuilt_is_not_overlooked(desk: Desk) -> None:
+    desk.launch("{a: [1]}")
+    desk.attempt(1)
+    remove(desk)
+    desk.store = open_store(desk.sweep)
+    ended = model.Outcome(model.DONE, 1, 0, None, "", 100.0, 101.0, [], "host", 0, 0)
+    paths.replace(desk.touch(1).outcome(1), json.dumps(ended.to_json()))
+    assert reconcile(desk.store, desk.sweep) == ([], [(1, ended)])

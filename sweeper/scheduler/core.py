@@ -33,6 +33,7 @@ STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a 
 ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
 LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
 HUSH = 0.01  # seconds after a "go" in which nothing else is done, so that the run begins undisturbed
+STALE = "its file was deleted or replaced"
 HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
 
 
@@ -190,7 +191,11 @@ class Scheduler:
             os.close(launch)
             self._at(0.05, lambda: None)
             return False
-        self._load()
+        try:
+            self._load()
+        except sqlite3.Error:
+            os.close(launch)
+            raise
         if self.line.wish.want == RUN and not self.line.empty:
             os.close(launch)
             return False
@@ -254,7 +259,7 @@ class Scheduler:
         if self.ill:
             return
         if self.store.stale:
-            raise sqlite3.OperationalError("its file was deleted or replaced")
+            raise sqlite3.OperationalError(STALE)
         try:
             self.line.load(self._busy())
         except (errors.SweepError, OSError) as error:
@@ -318,7 +323,8 @@ class Scheduler:
         if self.ill or self.line.wish.want != RUN or time.monotonic() < self.hold_until:
             return 0
         capacity = self.line.wish.parallel or 1
-        return min(capacity, self.word.allowance(self.line.spec, capacity))
+        unsure = sum(worker.stage is Stage.ENDED and bool(worker.number) for worker in self.workers)
+        return min(capacity, self.word.allowance(self.line.spec, capacity, unsure))
 
     def _fill(self) -> None:
         """Let ready runs go into free slots, then see that others stand ready."""
@@ -336,7 +342,7 @@ class Scheduler:
                 self.quiet_until = time.monotonic() + HUSH
                 procs.crashpoint("gone")
                 free -= 1
-        if time.monotonic() >= self.quiet_until:
+        if free > 0 or time.monotonic() >= self.quiet_until:
             self._prefetch(free)
         for worker in list(self.workers):
             if worker.stage is Stage.OPENING and time.monotonic() > worker.since + OPENING:
@@ -347,9 +353,12 @@ class Scheduler:
                 self._settle_adopted(adopted)
 
     def _prefetch(self, free: int) -> None:
-        for worker in list(self.workers):
-            if self.ill or (worker.stage is Stage.IDLE and not self._prepare(worker)):
+        preparing = sum(worker.stage is Stage.PREPARING for worker in self.workers)
+        for worker in [worker for worker in self.workers if worker.stage is Stage.IDLE]:
+            # While slots are free only as many as they take, so that no later run overtakes an earlier one.
+            if self.ill or 0 < free <= preparing or not self._prepare(worker):
                 break
+            preparing += 1
         if self.line.wish.want != RUN and not self.workers_active():
             self.holding.release()
         if self.line.wish.want != RUN or self._capacity() == 0:
@@ -613,6 +622,8 @@ class Scheduler:
     def _enter_outcome(self, number: int, outcome: Outcome) -> None:
         """Enter what stands in the folder, and queue the run again where it has retries left."""
         spec = self.line.spec
+        if self.store.stale:
+            raise sqlite3.OperationalError(STALE)
         with self.store:
             self.store.set_outcome(number, outcome)
             _, failures, ooms = self.store.tries(number)

@@ -13,7 +13,7 @@ from sweeper import command, folders, model, paths
 from sweeper.errors import InputError
 from sweeper.model import GpuRequest, Job
 from sweeper.spec import Spec, read_spec
-from sweeper.store import SOURCE, Store, Wish
+from sweeper.store import SOURCE, Store, Wish, mark_wanted
 from sweeper.store.catalog import Catalog, texts, values
 
 
@@ -44,6 +44,7 @@ class Line:
         self.spec = read_spec(wish.file, text=text)
         self.template = command.template(self.spec)
         self._catalog = Catalog(generations, wish.file)
+        mark_wanted(self.store)  # a run may have been given its row just when the file was changed
         taken = set(busy)
         wanted = self.store.wanted()
         touched = bytearray(self.store.next_number() // 8 + 1)

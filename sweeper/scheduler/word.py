@@ -38,11 +38,12 @@ class Word:
 
     # -- rules -------------------------------------------------------------------------------------------------
 
-    def allowance(self, spec: Spec, capacity: int) -> int:
-        """How many runs may be in flight: while canaries are out, only they."""
+    def allowance(self, spec: Spec, capacity: int, unsure: int) -> int:
+        """How many runs may be in flight: while canaries are out, only they; of ``unsure`` it is not known yet how they
+        ended."""
         if not spec.canary or self._proved(spec):
             return capacity
-        return max(0, min(capacity, spec.canary - len(self._canaries)))
+        return max(0, min(capacity, spec.canary - len(self._canaries) - unsure))
 
     def _proved(self, spec: Spec) -> bool:
         """Whether enough runs have ended to trust the sweep."""

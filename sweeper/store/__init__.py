@@ -6,7 +6,7 @@ where it is lost or damaged. Numbers are given once, in file order, and never re
 """
 
 from sweeper.store.db import Generation, Store, Wish
-from sweeper.store.enqueue import SOURCE, Change, enqueue
+from sweeper.store.enqueue import SOURCE, Change, enqueue, mark_wanted
 from sweeper.store.rebuild import open_store, reconcile
 
-__all__ = ["SOURCE", "Change", "Generation", "Store", "Wish", "enqueue", "open_store", "reconcile"]
+__all__ = ["SOURCE", "Change", "Generation", "Store", "Wish", "enqueue", "mark_wanted", "open_store", "reconcile"]

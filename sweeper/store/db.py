@@ -281,19 +281,19 @@ class Store:
             "INSERT OR IGNORE INTO runs (number, key, params, texts, folder, state) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 number,
-                key,
-                json.dumps(dict(params), ensure_ascii=False),
-                json.dumps(dict(texts), ensure_ascii=False),
+                _text(key),
+                _json(params),
+                _json(texts),
                 folder,
                 model.QUEUED,
             ),
         )
 
     def set_state(self, number: int, state: str, note: str = "") -> None:
-        self.connection.execute("UPDATE runs SET state = ?, note = ? WHERE number = ?", (state, note, number))
+        self.connection.execute("UPDATE runs SET state = ?, note = ? WHERE number = ?", (state, _text(note), number))
 
     def set_note(self, number: int, note: str) -> None:
-        self.connection.execute("UPDATE runs SET note = ? WHERE number = ?", (note, number))
+        self.connection.execute("UPDATE runs SET note = ? WHERE number = ?", (_text(note), number))
 
     def set_started(self, number: int, attempt: int, started: float, gpus: list[str], host: str) -> None:
         self.connection.execute(
@@ -310,14 +310,14 @@ class Store:
             "gpus = ?, host = ?, losses = 0, stop = 0, failures = failures + ?, ooms = ooms + ? WHERE number = ?",
             (
                 outcome.outcome,
-                outcome.reason,
+                _text(outcome.reason),
                 outcome.attempt,
                 outcome.exit_code,
                 outcome.signal,
                 outcome.started,
                 outcome.ended,
                 json.dumps(outcome.gpus),
-                outcome.host,
+                _text(outcome.host),
                 failed,
                 int(outcome.outcome == model.OUT_OF_MEMORY),
                 number,
@@ -372,7 +372,9 @@ class Store:
         self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS keep (number INTEGER PRIMARY KEY)")
         self.connection.execute("DELETE FROM keep")
         self.connection.executemany("INSERT INTO keep VALUES (?)", ((number,) for number in wanted))
-        self.connection.execute("UPDATE runs SET wanted = number IN (SELECT number FROM keep)")
+        self.connection.execute(
+            "UPDATE runs SET wanted = 1 - wanted WHERE wanted <> (number IN (SELECT number FROM keep))"
+        )
 
     def restore(self, record: RunRecord, failures: int, losses: int) -> None:
         """Enter a run as its folder tells it."""
@@ -385,11 +387,11 @@ class Store:
                 record.attempts,
                 record.exit_code,
                 record.signal,
-                record.note,
+                _text(record.note),
                 record.started,
                 record.ended,
                 json.dumps(record.gpus),
-                record.host,
+                None if record.host is None else _text(record.host),
                 failures,
                 losses,
                 record.number,
@@ -408,4 +410,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _uri(path: Path) -> str:
     from urllib.parse import quote
 
-    return quote(str(path))
+    return quote(os.fsencode(path))
+
+
+def _text(text: str) -> str:
+    """``text`` as SQLite takes it: names of files may hold bytes that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    text = json.dumps(dict(data), ensure_ascii=False)
+    return text if _text(text) == text else json.dumps(dict(data))

@@ -75,7 +75,7 @@ def enqueue(
         if rest or not _unchanged(known, spec, template):
             _refuse_repeats(store, points, template)
             _renumber(store, known, rest, spec, points, template)
-            _mark(store)
+            mark_wanted(store)
         new = sum(generation.count for generation in store.generations()[len(generations) :])
         left = store.counts().get(model.QUEUED, 0)
         requeued = store.requeue_all(again)
@@ -141,7 +141,8 @@ def _renumber(store: Store, known: Catalog, rest: _Rest, spec: Spec, points: Poi
     store.set_wanted(0, count, numbers)
 
 
-def _mark(store: Store) -> None:
+def mark_wanted(store: Store) -> None:
+    """Tell each touched run whether it is in the file."""
     wanted = store.wanted()
     if isinstance(wanted, range):
         touched = [number for number, _ in store.touched() if number in wanted]

@@ -131,9 +131,9 @@ def _restore(store: Store, run: paths.RunDir) -> None:
         return
     past = folders.history(run)
     outcome = past.outcome
-    state = outcome.outcome if outcome is not None else model.QUEUED
-    if outcome is None and past.losses >= LOST_LIMIT:
-        state = model.FAILED
+    # An attempt without outcome may be running now: whoever reconciles will see, and count it if it is lost.
+    flying = past.attempts > 0 and outcome is None
+    state = outcome.outcome if outcome is not None else model.RUNNING if flying else model.QUEUED
     attempt = past.attempt
     record = RunRecord(
         number=job.number,
@@ -151,7 +151,7 @@ def _restore(store: Store, run: paths.RunDir) -> None:
         gpus=attempt.gpus if attempt else [],
         host=attempt.host if attempt else None,
     )
-    store.restore(record, failures=0, losses=past.losses if outcome is None else 0)
+    store.restore(record, failures=0, losses=max(0, past.losses - 1))
 
 
 def _last_launch(sweep: paths.SweepDir) -> Wish | None:
