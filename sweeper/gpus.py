@@ -100,7 +100,9 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
     table.add_column("use", justify="right")
     table.add_column("state")
     table.add_column("by whom", overflow="fold", ratio=3)
-    table.add_column("waiting, in order", overflow="fold", ratio=2)
+    queue = any(row.queue for row in rows)
+    if queue:
+        table.add_column("waiting, in order", overflow="fold", ratio=2)
     colours = {"free": "green", "held": "yellow", "shared": "yellow", "busy": "red"}
     for row in rows:
         whom = [_held_by(holder) for holder in row.holders] + [_other(process) for process in row.others]
@@ -116,7 +118,7 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
             Text("" if row.utilization is None else f"{row.utilization} %"),
             Text(row.state, style=colours[row.state]),
             Text("\n".join(whom)),
-            Text("\n".join(waiting)),
+            *([Text("\n".join(waiting))] if queue else []),
         )
     return table
 

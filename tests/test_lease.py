@@ -408,6 +408,20 @@ def test_malformed_claims_are_passed_over(waiter: Callable[..., Waiter], locks: 
     os.close(descriptor)
 
 
+@pytest.mark.parametrize(("number", "size"), [(8, claims.SIZE), (24, claims.SIZE), (112, claims.LARGE)])
+def test_claims_on_many_gpus_are_read_whole(tmp_path: Path, number: int, size: int) -> None:
+    uuids = tuple(f"MIG-{index:08d}-0000-0000-0000-000000000000" for index in range(number))
+    claim = claims.Claim(
+        claims.HOLDING, 1, 1, "b" * 36, number, uuids, sweep="s" * 200, command="é" * 9999, gpus=uuids, wake="0" * 16
+    )
+    descriptor, name = claims.create(tmp_path, claim)
+    (found,) = claims.read_all(tmp_path)
+    assert (found.name, found.live, found.gpus, found.allowed) == (name, True, uuids, uuids)
+    assert (tmp_path / name).stat().st_size == size
+    os.close(descriptor)
+    assert not claims.read_all(tmp_path)[0].live
+
+
 def test_links_and_pipes_in_the_folder(waiter: Callable[..., Waiter], machine: StandIn, locks: Path) -> None:
     mine = locks.parent / "mine"
     mine.write_text("precious")

@@ -22,7 +22,9 @@ from typing import Any
 
 from filelock import lock_descriptor
 
-SIZE = 8192  # bytes of every claim: one write of the same length each time is never seen torn
+SIZE = 4096  # bytes of a claim: one write of the same length each time is never seen torn
+LARGE = 16384  # of one that names very many MIG instances
+_MANY = 24  # UUIDs that surely fit, together with those that are held
 WAITING, HOLDING = "waiting", "holding"
 NAME = re.compile(r"^claim-(\d{20})-[0-9a-f]{8}$")
 _BESIDE = re.compile(r"^\.claim-\d{20}-[0-9a-f]{8}$")
@@ -110,13 +112,14 @@ def write(descriptor: int, claim: Claim) -> None:
     """Say something new in one's own claim."""
     data = {item.name: getattr(claim, item.name) for item in _WRITTEN}
     data["command"] = plain(claim.command)
+    size = SIZE if len(claim.allowed) <= _MANY else LARGE
     text = json.dumps(data).encode()
-    if len(text) > SIZE:
-        data["command"] = ""
+    if len(text) > size:
+        data["command"] = data["sweep"] = ""
         text = json.dumps(data).encode()
-    if len(text) > SIZE:
-        raise OSError(f"a claim on {len(claim.allowed)} GPUs does not fit into {SIZE} bytes: allow fewer")
-    os.pwrite(descriptor, text.ljust(SIZE), 0)
+    if len(text) > size:
+        raise OSError(f"a claim on {len(claim.allowed)} GPUs does not fit into {size} bytes: allow fewer")
+    os.pwrite(descriptor, text.ljust(size), 0)
 
 
 def read_all(folder: Path, over: dict[str, Claim] | None = None) -> list[Claim]:
@@ -173,10 +176,10 @@ def _read(place: int, name: str) -> Claim | None:
         return None
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != SIZE:
+        if not stat.S_ISREG(status.st_mode) or status.st_size not in (SIZE, LARGE):
             return None
         live = not _unlocked(descriptor)
-        data = parse(os.pread(descriptor, SIZE, 0).rstrip())
+        data = parse(os.pread(descriptor, status.st_size, 0).rstrip())
     except OSError:
         return None
     finally:
