@@ -84,6 +84,15 @@ class Browser:
         move = {"type": "pointerMove", "duration": 0, "origin": origin, "x": dx, "y": dy}
         call(f"{self._base}/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})
 
+    def drag(self, css: str, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Press at so many pixels from an element's middle, move in steps, and let go."""
+        self.scroll_to(css)
+        origin = {"element-6066-11e4-a52e-4f735466cecf": self.find(css)}
+        spots = [tuple(round(a + (b - a) * part / 4) for a, b in zip(start, end, strict=True)) for part in range(5)]
+        moves = [{"type": "pointerMove", "duration": 10, "origin": origin, "x": x, "y": y} for x, y in spots]
+        steps = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
+        call(f"{self._base}/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": steps}]})
+
     def logs(self, kind: str) -> list[dict[str, Any]]:
         return list(call(f"{self._base}/se/log", {"type": kind}))
 

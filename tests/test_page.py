@@ -258,6 +258,21 @@ def test_pointing_at_a_curve_names_its_run_and_a_click_keeps_it(chromium: Browse
 
 
 @needs_browser
+def test_dragging_along_an_axis_filters_and_a_click_lets_go(chromium: Browser, night: Path) -> None:
+    opened(chromium, night)
+    chromium.click("#runs .head button")
+    size = "const chart = document.querySelector('#parallel .chart'); return [chart.clientWidth, chart.clientHeight]"
+    width, height = chromium.run(size)
+    axis = round(40 - width / 2)  # the first axis, lr: from 3.0 at its top to 0.001 at its foot
+    chromium.drag("#parallel .chart", (axis, round(height / 2) - 4), (axis, round(height / 2) - 80))
+    assert rows(chromium) == 18
+    assert set(column(chromium, 2)) == {"0.001"}
+    chromium.drag("#parallel .chart", (axis, 0), (axis, 0))
+    assert rows(chromium) == 72
+    assert chromium.errors() == []
+
+
+@needs_browser
 def test_the_controls_of_the_pictures(chromium: Browser, night: Path) -> None:
     opened(chromium, night)
     change = """const e = document.querySelector(arguments[0]); e.value = arguments[1];

@@ -58,7 +58,7 @@ const words = (state) => state.replaceAll('_', ' ');
 let palette = {};
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
-  const names = ['bg', 'card', 'ink', 'soft', 'faint', 'line', 'hover', 'accent', 'good', 'bad', 'warn', 'r0', 'r1', 'r2', 'r3', 'r4'];
+  const names = ['bg', 'card', 'ink', 'soft', 'faint', 'line', 'hover', 'accent', 'mark', 'good', 'bad', 'warn', 'r0', 'r1', 'r2', 'r3', 'r4'];
   palette = Object.fromEntries(names.map((name) => [name, style.getPropertyValue('--' + name).trim()]));
   palette.ramp = ['r0', 'r1', 'r2', 'r3', 'r4'].map((name) => rgb(palette[name]));
   palette.states = Object.fromEntries(DATA.states.map((state) => [state, style.getPropertyValue('--s-' + state).trim()]));

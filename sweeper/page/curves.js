@@ -79,7 +79,8 @@ function curvesPanel(sweep, standing) {
       const [xLow, xHigh] = spanOf(xs, { pad: 0, log: state.logX });
       const [yLow, yHigh] = spanOf(ys, { trim: true, log: state.logY });
       scales = { x: scale(xLow, xHigh, box.left, box.right, state.logX), y: scale(yLow, yHigh, box.bottom, box.top, state.logY) };
-      axes(context, box, scales.x, scales.y, { xLabel: curve.step, yLabel: curve.name });
+      const whole = state.logX ? null : scales.x.ticks(Math.max(3, Math.floor((box.right - box.left) / 90))).filter(Number.isInteger);
+      axes(context, box, scales.x, scales.y, { xLabel: curve.step, yLabel: curve.name, xTicks: whole && whole.length > 1 ? whole : undefined });
       context.save();
       context.beginPath();
       context.rect(box.left, box.top - 2, box.right - box.left, box.bottom - box.top + 4);
@@ -110,7 +111,7 @@ function curvesPanel(sweep, standing) {
           context.globalAlpha = 1;
         }
         context.lineWidth = 5; context.strokeStyle = palette.card; context.fillStyle = palette.card; trace(context, item);
-        context.lineWidth = 2.5; context.strokeStyle = context.fillStyle = item.run === view.focus || view.pinned.has(item.run) ? palette.accent : shade(item.run);
+        context.lineWidth = 2.5; context.strokeStyle = context.fillStyle = item.run === view.focus || view.pinned.has(item.run) ? palette.mark : shade(item.run);
         trace(context, item);
       }
       context.restore();

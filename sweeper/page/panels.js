@@ -71,7 +71,7 @@ function parameterPlot(host, param, sweep, standing) {
       for (const [run, px, py] of spots) {
         if (run !== view.focus && !view.pinned.has(run)) continue;
         context.fillStyle = palette.card; dot(context, px, py, 6.5);
-        context.fillStyle = palette.accent; dot(context, px, py, 5);
+        context.fillStyle = palette.mark; dot(context, px, py, 5);
       }
     },
     move(event, px, py) {

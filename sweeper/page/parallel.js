@@ -65,7 +65,7 @@ function parallelPanel(sweep, standing) {
       if (view.focus != null) wanted.add(view.focus);
       for (const run of wanted) {
         context.lineWidth = 5; context.strokeStyle = palette.card; path(context, run, box);
-        context.lineWidth = 2.5; context.strokeStyle = palette.accent; path(context, run, box);
+        context.lineWidth = 2.5; context.strokeStyle = palette.mark; path(context, run, box);
       }
     },
     move(event, px, py) {
