@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper import folders, index, launch, model, paths, procs
-from sweeper.errors import InputError
+from sweeper.errors import InputError, SweepError
 from sweeper.model import RunRecord
 from sweeper.store import Store, Wish, open_store
 from sweeper.store.db import PAUSE, RUN, STOP
 
 FLIGHT = (model.RUNNING, model.WAITING)
+GOING = ("running", "paused", "interrupted")  # the states in which there is something to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +101,53 @@ def _state(wish: Wish, alive: bool, counts: dict[str, int]) -> str:
 # -- changing what is wanted ---------------------------------------------------------------------------------------
 
 
-def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep stop") -> list[int]:
-    """Stop a sweep, or some of its runs; gives the runs that are being ended. Returns before they have ended.
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What a stop did: the runs that are being ended, those that will not be started, those (of the named) that had
+    ended before; ``was`` is the sweep's state before. Empty and ``changed`` False: there was nothing to stop."""
 
-    Raises InputError for a run that there is not.
+    was: str
+    changed: bool
+    ending: list[int]
+    unstarted: list[int]
+    over: list[int]
+
+
+def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep stop") -> Stopped:
+    """Stop a sweep, or some of its runs. Returns before they have ended. Raises InputError for a run that there is not.
+
+    An interrupted sweep is marked as stopped; one that has ended is left as it is.
     """
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
-        flying = [record for record in store.records(FLIGHT) if _as_it_is(record).state in FLIGHT]
+        now = status(sweep, store, unwell=0)
+        flying = [record.number for record in now.flight if record.state in FLIGHT]
+        unstarted: list[int] = []
+        over: list[int] = []
         if runs:
             _check_runs(store, runs)
-            with store:
-                store.touch_all(_untouched(store, sweep, runs))
-                store.ask_stop(runs)
-        else:
-            with store:
+            ended = {record.number for record in store.records(model.OUTCOMES)}
+            gone = {record.number for record in store.records() if not record.wanted}
+            over = [number for number in runs if number not in flying and (number in ended or number in gone)]
+            unstarted = [number for number in runs if number not in flying and number not in over]
+            flying = [number for number in flying if number in set(runs)]
+        changed = bool(flying or unstarted) if runs else now.state in GOING
+        index.remember(sweep)
+        if not changed:
+            return Stopped(now.state, False, [], [], over)
+        with store:
+            if runs:
+                store.touch_all(_untouched(store, sweep, unstarted))
+                store.ask_stop([*flying, *unstarted])
+            else:
                 store.set_wish(replace(_wish(store, sweep), want=STOP, why=why))
-        ended = [record for record in flying if not runs or record.number in runs]
         if not (launch.alive(sweep) and launch.wake(sweep)):
-            _end(store, sweep, ended)
+            _end([record for record in now.flight if record.number in flying])
             with store:
                 for number in store.stops():
                     record = store.record(number)
                     if record is not None and record.state == model.QUEUED:
                         store.set_state(number, model.STOPPED, "stopped before it began")
-        index.remember(sweep)
-        return [record.number for record in ended]
+        return Stopped(now.state, True, flying, unstarted, over)
 
 
 def _untouched(
@@ -135,7 +158,8 @@ def _untouched(
     from sweeper.spec import read_spec
     from sweeper.store import catalog
 
-    missing = [number for number in runs if store.record(number) is None]
+    touched = {number for number, _ in store.touched()}
+    missing = [number for number in runs if number not in touched]
     if not missing:
         return []
     wish = _wish(store, sweep)
@@ -149,7 +173,7 @@ def _untouched(
     return rows
 
 
-def _end(store: Store, sweep: paths.SweepDir, records: Iterable[RunRecord]) -> None:
+def _end(records: Iterable[RunRecord]) -> None:
     """Without a scheduler: tell the supervisors themselves."""
     for record in records:
         attempt = folders.history(paths.RunDir(Path(record.folder or ""))).attempt
@@ -171,8 +195,9 @@ def _wish(store: Store, sweep: paths.SweepDir) -> Wish:
 
 def _check_runs(store: Store, runs: Sequence[int]) -> None:
     wanted = store.wanted()
+    there = wanted if isinstance(wanted, range) else set(wanted)
     for number in runs:
-        if number not in wanted and store.record(number) is None:
+        if number not in there and store.record(number) is None:
             raise InputError(f"there is no run {number}: {_range(store)}")
 
 
@@ -202,11 +227,17 @@ def resume(sweep: paths.SweepDir) -> bool:
     """
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
         index.remember(sweep)
-        wish = _wish(store, sweep)
+        wish = replace(_wish(store, sweep), want=RUN, why="")
+        left = (*model.UNFINISHED, model.STOPPED, model.LOST)
+        alive = launch.alive(sweep)
+        if not alive and not any(store.counts().get(state) for state in left):
+            return False
+        _check_tmux(alive)
         with store:
             store.requeue_all((model.STOPPED, model.LOST))
-            store.set_wish(replace(wish, want=RUN, why=""))
-        return _set_going(sweep, store, replace(wish, want=RUN, why=""))
+            store.set_wish(wish)
+        _set_going(sweep, store, wish)
+        return True
 
 
 def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
@@ -216,33 +247,39 @@ def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
     """
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
         index.remember(sweep)
-        wish = _wish(store, sweep)
+        wish = replace(_wish(store, sweep), want=RUN, why="")
         states = [state for state in model.OUTCOMES if runs or state != model.DONE]
         if runs:
             _check_runs(store, runs)
             for record in store.records(FLIGHT):
-                if record.number in runs:
-                    raise InputError(f"run {record.number} is {record.state}: sweep stop {sweep.name} {record.number}")
+                if record.number in runs and _as_it_is(record).state in FLIGHT:
+                    raise InputError(
+                        f"run {record.number} is {record.state}: "
+                        f"sweep stop {sweep.name} {record.number} ends it, and then it can be tried again"
+                    )
+        alive = launch.alive(sweep)
+        if any(store.counts().get(state) for state in states):
+            _check_tmux(alive)
         with store:
             again = store.requeue_all(states, runs or None)
             if again:
-                store.set_wish(replace(wish, want=RUN, why=""))
+                store.set_wish(wish)
         if again:
-            _set_going(sweep, store, replace(wish, want=RUN, why=""))
+            _set_going(sweep, store, wish)
         return again
 
 
-def _set_going(sweep: paths.SweepDir, store: Store, wish: Wish) -> bool:
-    if launch.alive(sweep) and launch.wake(sweep):
-        return True
-    counts = store.counts()
-    if not any(counts.get(state) for state in model.UNFINISHED):
-        return False
-    from sweeper import tmux
+def _check_tmux(alive: bool) -> None:
+    """Before anything is changed: can a scheduler be started, where none runs? Raises SweepError."""
+    if not alive:
+        from sweeper import tmux
 
-    tmux.check()
-    launch.start(sweep, store, replace(wish, here=False))
-    return True
+        tmux.check()
+
+
+def _set_going(sweep: paths.SweepDir, store: Store, wish: Wish) -> None:
+    if not (launch.alive(sweep) and launch.wake(sweep)):
+        launch.start(sweep, store, replace(wish, here=False))
 
 
 def resumable(sweep: paths.SweepDir) -> bool:
@@ -256,18 +293,28 @@ def resumable(sweep: paths.SweepDir) -> bool:
 
 
 def remove(sweep: paths.SweepDir) -> None:
-    """Delete a sweep's folder with all its results. Raises InputError while anything of it runs."""
-    index.check_host(sweep)
-    _check_at_rest(sweep)
+    """Delete a sweep's folder with all its results. Raises InputError while anything of it runs, SweepError where
+    something in it cannot be deleted."""
+    check_at_rest(sweep)
     # Under another name first: no launch can come in between, and a half-deleted sweep is never taken for one.
     aside = sweep.path.with_name(f".{sweep.name}.removed-{os.getpid()}")
+    state = sweep.state
     with launch.launching(sweep):
-        _check_at_rest(sweep)
+        check_at_rest(sweep)
         sweep.path.rename(aside)
-    shutil.rmtree(aside)
+    try:
+        if state != sweep.path:
+            shutil.rmtree(state)
+        shutil.rmtree(aside)
+    except OSError as error:
+        raise SweepError(
+            f"{error.filename} could not be deleted: {error.strerror}\n    what is left of the sweep is in {aside}"
+        ) from error
 
 
-def _check_at_rest(sweep: paths.SweepDir) -> None:
+def check_at_rest(sweep: paths.SweepDir) -> None:
+    """Raises InputError where anything of the sweep runs, or its host or user is another."""
+    index.check_host(sweep)
     if launch.alive(sweep):
         raise InputError(f"{sweep.name} is running: sweep stop {sweep.name} first")
     for number, run in folders.run_folders(sweep):

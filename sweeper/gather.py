@@ -3,39 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from sweeper import control, errors, grid, model, paths, spec
-from sweeper.results import SweepData
+from sweeper import control, errors, folders, grid, model, paths, spec
+from sweeper.results import SweepData, from_folders
 
 
 def sweep_data(sweep: paths.SweepDir) -> SweepData:
-    """A sweep as the report wants it."""
-    with contextlib.closing(control.open_sweep(sweep)) as store:
+    """A sweep as the report wants it: from its queue, or from its folders alone where that is another host's, another
+    user's, or cannot be opened. Raises OSError."""
+    try:
+        store = control.open_sweep(sweep)
+    except errors.SweepError:
+        return _from_folders(sweep)
+    with contextlib.closing(store):
         wish = store.wish()
         now = control.status(sweep, store, unwell=0)
         records = [record for record in store.records() if record.wanted or record.state == model.DONE]
     flight = {record.number: record for record in now.flight}
-    records = [flight.get(record.number, record) for record in records]
-    said: dict[str, Any] = {}
-    if wish is not None:
-        try:
-            read = spec.read_spec(wish.file, text=sweep.file.read_text(encoding="utf-8"))
-        except (errors.SpecError, OSError):
-            read = None  # its runs can be reported all the same
-        if read is not None:
-            said = {
-                "repeat": grid.expand(read).repeat,
-                "maximize": read.maximize,
-                "minimize": read.minimize,
-                "patterns": read.metrics,
-            }
+    file = wish.file if wish is not None else None
+    read = _read(sweep, file)
     return SweepData(
         name=sweep.name,
         folder=sweep.path,
-        records=records,
+        records=[flight.get(record.number, record) for record in records],
         counts=now.counts,
         parallel=now.parallel,
-        file=wish.file if wish is not None else None,
-        **said,
+        file=file,
+        **_said(read),
     )
+
+
+def _from_folders(sweep: paths.SweepDir) -> SweepData:
+    owner = folders.read_json(sweep.owner) or {}
+    file = str(owner.get("file") or sweep.file)
+    read = _read(sweep, file)
+    data = from_folders(sweep.path, file=file, **_said(read))
+    untouched = 0 if read is None else len(read[1]) - len(data.records)
+    return replace(data, counts=Counter(data.counts) + Counter({model.QUEUED: max(0, untouched)}))
+
+
+def _read(sweep: paths.SweepDir, file: str | None) -> tuple[spec.Spec, grid.Points] | None:
+    """The sweep file as last launched; None where it cannot be read: its runs can be reported all the same."""
+    try:
+        read = spec.read_spec(file or str(sweep.file), text=sweep.file.read_text(encoding="utf-8"))
+        return read, grid.expand(read)
+    except (errors.SpecError, OSError, UnicodeDecodeError):
+        return None
+
+
+def _said(read: tuple[spec.Spec, grid.Points] | None) -> dict[str, Any]:
+    """What the report takes from the sweep file."""
+    if read is None:
+        return {}
+    said, points = read
+    return {
+        "repeat": points.repeat,
+        "maximize": said.maximize,
+        "minimize": said.minimize,
+        "patterns": said.metrics,
+    }

@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +16,7 @@ from sweeper import folders, paths
 from sweeper.errors import InputError
 
 LIMIT = 1000  # sweeps remembered
+LOCKED = 1.0  # seconds that others may take to note theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,15 @@ def _file() -> Path:
 
 def entries() -> list[Entry]:
     """The sweeps of this user that still stand, the one used last first."""
+    return [entry for entry in _remembered() if os.path.isdir(entry.path)]
+
+
+def _remembered() -> list[Entry]:
     data = folders.read_json(_file()) or {}
     found = [
         Entry(Path(path), float(used))
         for path, used in data.items()
-        if isinstance(used, (int, float)) and os.path.isabs(path) and os.path.isdir(path)
+        if isinstance(used, (int, float)) and os.path.isabs(path) and "\0" not in path
     ]
     return sorted(found, key=lambda entry: -entry.used)
 
@@ -46,9 +52,16 @@ def remember(sweep: paths.SweepDir) -> None:
     file = _file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        known = {str(entry.path): entry.used for entry in entries()[: LIMIT - 1]}
-        known[str(sweep.path)] = time.time()
-        paths.replace(file, json.dumps(known, indent=0))
+        lock = folders.open_lock(file.with_name("index.lock"))
+        try:
+            folders.take_lock(lock, LOCKED)  # or two at once would each forget the other's
+            # One whose runs folder is not there either may lie on a disk that is not mounted yet.
+            kept = [one for one in _remembered() if one.path.is_dir() or not one.path.parent.is_dir()]
+            known = {str(one.path): one.used for one in kept[: LIMIT - 1]}
+            known[str(sweep.path)] = time.time()
+            paths.replace(file, json.dumps(known, indent=0))
+        finally:
+            os.close(lock)
     except OSError:
         return
 
@@ -60,7 +73,7 @@ def runs_dir(given: str | None, spec_says: Path | None = None) -> Path:
 
 
 def is_sweep(path: Path) -> bool:
-    return (path / "sweep.yaml").is_file() or (path / "queue.db").is_file() or (path / "owner.json").is_file()
+    return any(os.path.isfile(path / name) for name in ("sweep.yaml", "queue.db", "owner.json"))
 
 
 def find(name: str | None, given: str | None = None) -> paths.SweepDir:
@@ -80,13 +93,31 @@ def find(name: str | None, given: str | None = None) -> paths.SweepDir:
         return paths.SweepDir(Path(os.path.abspath(name)))
     if os.sep not in name and name not in ("", ".", "..") and is_sweep(here / name):
         return paths.SweepDir(here / name)
-    matching = [entry for entry in known if entry.path.name == name and is_sweep(entry.path)]
+    matching = [entry.path for entry in known if entry.path.name == name and is_sweep(entry.path)]
     if matching and given is None:
-        return paths.SweepDir(matching[0].path)
+        return paths.SweepDir(matching[0])
+    launched = _launched_from(name, here, [entry.path for entry in known] if given is None else [])
+    if launched is not None:
+        return paths.SweepDir(launched)
+    if is_sweep(Path(name)):
+        return paths.SweepDir(Path(os.path.abspath(name)))
     names = list(dict.fromkeys(entry.path.name for entry in known))
     close = get_close_matches(name, names, 1)
     hint = f"; did you mean {close[0]}?" if close else (f"; there are: {', '.join(names[:10])}" if names else "")
     raise InputError(f"there is no sweep called {name!r} in {here} or in your index{hint}")
+
+
+def _launched_from(file: str, here: Path, known: Iterable[Path]) -> Path | None:
+    """The sweep that was launched from this sweep file."""
+    if not file.endswith((".yaml", ".yml")):
+        return None
+    wanted = os.path.abspath(file)
+    local = sorted(here.iterdir()) if os.access(here, os.R_OK | os.X_OK) and here.is_dir() else []
+    for path in [*local, *known]:
+        owner = folders.read_json(paths.SweepDir(path).owner) if is_sweep(path) else None
+        if owner is not None and os.path.abspath(str(owner.get("file"))) == wanted:
+            return path
+    return None
 
 
 def check_host(sweep: paths.SweepDir) -> None:

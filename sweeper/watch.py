@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper import control, model, paths
+from sweeper import control, launch, model, paths
+from sweeper.errors import SweepError
 from sweeper.model import RunRecord
 from sweeper.store import Store, open_store
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 TICK = 0.5  # seconds between two looks from a terminal that waits
 WINDOW_TICK = 2.0  # seconds between two looks in the scheduler's own window
 ROWS = 30  # runs shown in the table
+TOLD = 5000  # runs of a sweep of which plain lines tell each one's beginning and end
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,10 @@ def doing(record: RunRecord) -> str:
         return ""
     from sweeper import metrics
 
-    seen = metrics.tail(paths.RunDir(Path(record.folder)).log)
+    try:
+        seen = metrics.tail(paths.RunDir(Path(record.folder)).log)
+    except OSError:
+        return ""  # deleted meanwhile
     words = []
     if seen.epoch is not None:
         words.append(f"epoch {seen.epoch:g}" + (f"/{seen.epochs_total:g}" if seen.epochs_total else ""))
@@ -94,8 +100,8 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
-def picture(frame: Frame) -> RenderableType:
-    """The live table as rich draws it."""
+def picture(frame: Frame, rows: int = ROWS) -> RenderableType:
+    """The live table as rich draws it, with at most so many runs."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -107,7 +113,7 @@ def picture(frame: Frame) -> RenderableType:
     top = Table.grid(padding=(0, 2))
     top.add_row(bar, Text(headline(frame)))
     table = Table.grid(padding=(0, 2))
-    for record in status.flight[:ROWS]:
+    for record in status.flight[:rows]:
         began = record.started if record.state == model.RUNNING else None
         table.add_row(
             Text(f"  {record.number}", style="bold"),
@@ -117,8 +123,8 @@ def picture(frame: Frame) -> RenderableType:
             Text(("waiting for " if record.state == model.WAITING else "") + doing(record), style="dim"),
         )
     parts: list[RenderableType] = [top, table]
-    if len(status.flight) > ROWS:
-        parts.append(Text(f"  and {len(status.flight) - ROWS} more", style="dim"))
+    if len(status.flight) > rows:
+        parts.append(Text(f"  and {len(status.flight) - rows} more", style="dim"))
     for record in status.unwell[-3:]:
         style = "yellow" if record.state == model.STOPPED else "red"
         parts.append(
@@ -131,62 +137,90 @@ def picture(frame: Frame) -> RenderableType:
 
 
 def until_end(sweep: paths.SweepDir, *, hint: str) -> Frame:
-    """Show the sweep until its scheduler is gone, and give the last look. Raises KeyboardInterrupt.
+    """Show the sweep until its scheduler is gone, and give the last look. Raises KeyboardInterrupt, and SweepError
+    where the sweep can no longer be read.
 
-    In a terminal the live table; plain lines in a pipe. ``hint`` stands below the table.
+    In a terminal the live table; plain lines in a pipe, or where the terminal can do no more. ``hint`` stands below.
     """
-    store = open_store(sweep, readonly=True)
+    last = None
     try:
-        for _ in _live(sweep, store, hint) if sys.stdout.isatty() else _plain(sweep, store):
+        for frame in _plain(sweep) if _is_plain() else _live(sweep, hint):
+            last = frame
             if _no_reader():
                 break
-        return look(sweep, store)
+    except SweepError as error:
+        if sweep.path.is_dir():
+            raise
+        raise SweepError(
+            f"{sweep.path} was deleted or moved while the sweep ran: sweep FILE launches it again"
+        ) from error
+    assert last is not None
+    return last
+
+
+def _is_plain() -> bool:
+    return not sys.stdout.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown")
+
+
+def _frames(sweep: paths.SweepDir, tick: float, *, news: bool = False) -> Iterator[tuple[Frame, list[RunRecord]]]:
+    """A look every ``tick`` seconds until the scheduler is gone, also over a queue that is replaced or out of order for
+    a while; with ``news`` also all runs that began.
+
+    Raises SweepError, sqlite3.Error where it cannot be read and nobody is there to mend it.
+    """
+    store: Store | None = None
+    try:
+        while True:
+            frame, records = None, []
+            try:
+                if store is not None and store.stale:
+                    store.close()
+                    store = None
+                if store is None:
+                    store = open_store(sweep, readonly=True)
+                frame = look(sweep, store)
+                if news and frame.status.total <= TOLD:
+                    records = store.records([*control.FLIGHT, *model.OUTCOMES], gone=False)
+            except (SweepError, sqlite3.Error):
+                if not launch.alive(sweep):
+                    raise
+            if frame is not None:
+                yield frame, records
+                if frame.status.state not in ("running", "paused", "stopping"):
+                    return
+            time.sleep(tick)
     finally:
-        store.close()
+        if store is not None:
+            store.close()
 
 
-def _live(sweep: paths.SweepDir, store: Store, hint: str, tick: float = TICK) -> Iterator[Frame]:
+def _live(sweep: paths.SweepDir, hint: str, tick: float = TICK) -> Iterator[Frame]:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
-        while True:
-            frame = look(sweep, store)
-            live.update(Group(picture(frame), Text(hint, style="dim")), refresh=True)
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        for frame, _ in _frames(sweep, tick):
+            table = picture(frame, max(3, min(ROWS, console.height - 7)))
+            live.update(Group(table, Text(hint, style="dim")), refresh=True)
             yield frame
-            if frame.status.state not in ("running", "paused", "stopping"):
-                return
-            time.sleep(tick)
 
 
-def _plain(sweep: paths.SweepDir, store: Store) -> Iterator[Frame]:
-    """A line whenever a run begins or ends; many at once are told by their number."""
-    seen: dict[int, tuple[str, int]] = {}
-    first = True
+def _plain(sweep: paths.SweepDir) -> Iterator[Frame]:
+    """A line whenever a run begins or ends; of large sweeps only how many."""
+    seen: dict[int, tuple[str, int]] | None = None
     said = ""
-    while True:
-        frame = look(sweep, store)
-        news = []
-        for record in (
-            store.records([*control.FLIGHT, *model.OUTCOMES], gone=False) if frame.status.total <= 5000 else []
-        ):
-            mark = (record.state, record.attempts)
-            if seen.get(record.number) != mark:
-                seen[record.number] = mark
-                if not first:
-                    news.append(_news(record))
-        first = False
-        for line in news:
-            print(line, flush=True)
+    for frame, records in _frames(sweep, TICK, news=True):
+        for record in records:
+            if seen is not None and seen.get(record.number) != (record.state, record.attempts):
+                print(_news(record), flush=True)
+        seen = {record.number: (record.state, record.attempts) for record in records}
         words = headline(frame)
         if words.partition(" · about")[0] != said.partition(" · about")[0]:
             print(words, flush=True)
             said = words
         yield frame
-        if frame.status.state not in ("running", "paused", "stopping"):
-            return
-        time.sleep(TICK)
 
 
 def _news(record: RunRecord) -> str:
@@ -212,11 +246,10 @@ def _no_reader() -> bool:
 
 
 def in_window(sweep: paths.SweepDir) -> None:
-    """The live table in the scheduler's window, until the scheduler ends this process."""
+    """The live table in the scheduler's window, until the scheduler ends this process. Raises SweepError."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
-    store = open_store(sweep, readonly=True)
     hint = f"This window holds the scheduler. Ctrl-b d detaches; sweep stop {sweep.name} stops the sweep."
-    for _ in _live(sweep, store, hint, WINDOW_TICK):
+    for _ in _live(sweep, hint, WINDOW_TICK):
         if os.getppid() != parent:
             return

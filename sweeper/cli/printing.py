@@ -1,35 +1,51 @@
-"""Logs on the terminal: folded as a terminal would show them, or raw, once or as they grow."""
+"""What several commands print: counts, and logs, folded as a terminal would show them or raw, once or as they grow."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
 
-from sweeper import folders, paths
-from sweeper.errors import InputError
+from sweeper import folders, model, paths
+from sweeper.errors import InputError, SweepError
 
 CHUNK = 1 << 20
+LOOK = 0.2  # seconds between two looks at a log that grows
 
 
-def run_folder(sweep: paths.SweepDir, number: int) -> paths.RunDir:
-    """The folder of a run. Raises InputError where it has none."""
-    for found, run in folders.run_folders(sweep):
-        if found == number:
-            return run
-    raise InputError(
-        f"run {number} of {sweep.name} has printed nothing yet: it was not started (or there is no such run)"
-    )
+def count_runs(count: int) -> str:
+    return "run" if count == 1 else "runs"
 
 
-def print_log(run: paths.RunDir, *, follow: bool, raw: bool) -> None:
-    """Print a run's log; with ``follow`` until the run ends. Raises KeyboardInterrupt, OSError."""
+def plain(text: str) -> str:
+    """``text`` with its lines, and without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def print_log(sweep: paths.SweepDir, number: int, *, follow: bool, raw: bool) -> None:
+    """Print a run's log; with ``follow`` from its beginning to its end, however long it takes until it begins.
+
+    Raises InputError where there is no such run or it has not begun, KeyboardInterrupt, OSError.
+    """
     from sweeper import metrics
 
+    run = _run_folder(sweep, number)
+    if run is None:
+        _check_number(sweep, number)
+        if not follow:
+            raise InputError(f"run {number} of {sweep.name} has not begun; --follow waits for it")
+        print(f"sweep: run {number} of {sweep.name} has not begun; waiting for it", file=sys.stderr, flush=True)
     folder = None if raw else metrics.Folder()
     out = sys.stdout.buffer
     sys.stdout.flush()
-    for chunk in _chunks(run, follow=follow):
+    for chunk in _chunks(sweep, number, follow=follow):
         out.write(chunk if folder is None else folder.feed(chunk))
         out.flush()
     if folder is not None:
@@ -37,11 +53,31 @@ def print_log(run: paths.RunDir, *, follow: bool, raw: bool) -> None:
         out.flush()
 
 
-def _chunks(run: paths.RunDir, *, follow: bool) -> Iterator[bytes]:
-    if not run.log.exists() and not follow:
-        return
-    while not run.log.exists():
-        time.sleep(0.2)
+def _run_folder(sweep: paths.SweepDir, number: int) -> paths.RunDir | None:
+    return next((run for found, run in folders.run_folders(sweep) if found == number), None)
+
+
+def _check_number(sweep: paths.SweepDir, number: int) -> None:
+    """Raises InputError where the sweep has no such run."""
+    from sweeper import control
+
+    with contextlib.closing(control.open_sweep(sweep)) as store:
+        wanted = store.wanted()
+        if number not in wanted:
+            which = f"its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else "it has no runs"
+            raise InputError(f"there is no run {number} in {sweep.name}: {which}")
+
+
+def _chunks(sweep: paths.SweepDir, number: int, *, follow: bool) -> Iterator[bytes]:
+    """The log as it is, or as it grows until the run has ended (a retry that follows is another end)."""
+    looks = 0
+    while (run := _run_folder(sweep, number)) is None or not run.log.exists():
+        if not follow:
+            return
+        looks += 1
+        if looks % 10 == 0 and not _going(sweep):
+            raise SweepError(f"run {number} of {sweep.name} has not begun, and the sweep does not run now")
+        time.sleep(LOOK)
     with open(run.log, "rb") as file:
         while True:
             chunk = file.read(CHUNK)
@@ -50,11 +86,30 @@ def _chunks(run: paths.RunDir, *, follow: bool) -> Iterator[bytes]:
                 continue
             if not follow:
                 return
-            alive = folders.is_held(run.lock)
+            alive = folders.is_held(run.lock) or (_queued(sweep, number) and _going(sweep))
             chunk = file.read(CHUNK)
             if chunk:
                 yield chunk
             elif not alive:
                 return
             else:
-                time.sleep(0.2)
+                time.sleep(LOOK)
+
+
+def _going(sweep: paths.SweepDir) -> bool:
+    """Whether the sweep has a scheduler."""
+    return folders.is_held(sweep.lock)
+
+
+def _queued(sweep: paths.SweepDir, number: int) -> bool:
+    """Whether a run that has a log is about to be tried again, or is waiting for a GPU."""
+    from sweeper import errors, index
+    from sweeper.store import open_store
+
+    try:
+        index.check_host(sweep)
+        with contextlib.closing(open_store(sweep, readonly=True)) as store:
+            record = store.record(number)
+    except errors.SweepError:
+        return False  # another host's, another user's: its log is followed as far as it goes
+    return record is not None and record.wanted and record.state in model.UNFINISHED

@@ -1,0 +1,167 @@
+"""The commands that change what a sweep is to do, and run-one. Each returns the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from sweeper import index, model, paths
+from sweeper.cli.printing import count_runs
+from sweeper.cli.words import gpu_count
+from sweeper.errors import InputError, SweepError
+
+SHOWN = 20  # runs that are told by their number
+
+
+def stop(name: str | None, runs: Sequence[int], runs_dir: str | None) -> int:
+    from sweeper import control
+
+    sweep = index.find(name, runs_dir)
+    done = control.stop(sweep, runs)
+    if done.over:
+        print(f"{sweep.name}: {_listed(done.over)} ended already")
+    if done.ending:
+        print(f"{sweep.name}: ending {_listed(done.ending)} (TERM now, KILL after the grace)")
+    if done.unstarted:
+        print(f"{sweep.name}: {_listed(done.unstarted)} will not be started")
+    if runs:
+        return 0
+    if done.was == "stopping":
+        print(f"{sweep.name} is being stopped already")
+    elif not done.changed:
+        print(f"{sweep.name} is not running: it is {done.was}, and nothing was changed")
+    elif done.was == "interrupted" and not done.ending:
+        print(f"{sweep.name} was not running any more; it is marked as stopped, and resume --all leaves it alone")
+    elif not done.ending:
+        print(f"{sweep.name} is stopped")
+    if done.changed:
+        print(f"sweep resume {sweep.name} goes on where it was")
+    return 0
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """``run 7``, ``runs 7, 9``, ``runs 1, 2, 3 and 97 more``."""
+    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+    return f"{count_runs(len(numbers))} {', '.join(map(str, numbers[:SHOWN]))}{more}"
+
+
+def pause(name: str | None, runs_dir: str | None) -> int:
+    from sweeper import control
+
+    sweep = index.find(name, runs_dir)
+    control.pause(sweep)
+    print(f"{sweep.name} is paused: what runs will finish. sweep resume {sweep.name} goes on")
+    return 0
+
+
+def resume(name: str | None, runs_dir: str | None) -> int:
+    from sweeper import control
+
+    sweep = index.find(name, runs_dir)
+    if control.resume(sweep):
+        print(f"{sweep.name} goes on. sweep status {sweep.name} · sweep attach {sweep.name}")
+    else:
+        print(f"{sweep.name} has nothing left to do; sweep retry {sweep.name} runs again what did not end well")
+    return 0
+
+
+def resume_all() -> int:
+    """Continue every sweep of this user that was running; one that cannot be is told and does not hinder the others."""
+    from sweeper import control
+
+    going, troubled = [], 0
+    for entry in reversed(index.entries()):
+        sweep = paths.SweepDir(entry.path)
+        if not index.is_sweep(entry.path):
+            continue
+        try:
+            if control.resumable(sweep) and control.resume(sweep):
+                going.append(sweep.name)
+        except (SweepError, OSError) as error:
+            troubled += 1
+            print(f"sweep: {sweep.name}: {error}", file=sys.stderr)
+    print(f"resumed: {', '.join(going)}" if going else "no sweep was interrupted")
+    return 1 if troubled else 0
+
+
+def at_boot(*, install: bool, yes: bool) -> int:
+    from sweeper import boot
+
+    if not install:
+        found = boot.remove(os.environ)
+        print(f"removed: {', '.join(found)}" if found else "nothing was installed")
+        return 0
+    plan = boot.plan([sys.executable, "-m", "sweeper"], os.environ)
+    print(plan.shown())
+    if not yes and not _ask("Write this?"):
+        return 2
+    print("written" if boot.install(plan, os.environ) else "it stood there already")
+    return 0
+
+
+def retry(name: str | None, runs: Sequence[int], runs_dir: str | None) -> int:
+    from sweeper import control
+
+    sweep = index.find(name, runs_dir)
+    again = control.retry(sweep, runs)
+    if again:
+        print(f"{sweep.name}: {len(again)} {count_runs(len(again))} queued again. sweep status {sweep.name}")
+    else:
+        print(f"{sweep.name}: nothing to retry, " + ("they have not ended" if runs else "every run that ended is done"))
+    return 0
+
+
+def remove(name: str | None, runs_dir: str | None, *, yes: bool) -> int:
+    from sweeper import control
+
+    sweep = index.find(name, runs_dir)
+    control.check_at_rest(sweep)
+    if not yes and not _ask(f"Delete {sweep.path} with all its results?"):
+        return 2
+    control.remove(sweep)
+    print(f"{sweep.path} is deleted")
+    return 0
+
+
+def _ask(question: str) -> bool:
+    """Raises InputError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise InputError("there is no terminal to ask in: --yes says yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def run_one(
+    argv: list[str],
+    *,
+    gpus: str | None,
+    gpus_allowed: tuple[int, ...] | None,
+    gpu_memory: str | None,
+    per_gpu: int,
+    ignore_others: bool,
+    no_wait: bool,
+    same_command: bool,
+) -> int:
+    from sweeper import gpus as gpu_module
+    from sweeper import runone, spec
+
+    asked = gpu_count(gpus)
+    if asked is None:
+        asked = 1 if gpu_module.visible(os.environ) else 0
+    memory = 0
+    if gpu_memory is not None:
+        try:
+            memory = spec.parse_size(gpu_memory)
+        except ValueError as error:
+            raise InputError(f"--gpu-memory {gpu_memory}: {error}") from None
+    request = model.GpuRequest(
+        count=None if asked == "all" else int(asked),
+        allowed=gpus_allowed,
+        per_gpu=per_gpu,
+        memory=memory,
+        ignore_others=ignore_others,
+    )
+    return int(runone.run_one(argv, request, no_wait=no_wait, same_command=same_command))

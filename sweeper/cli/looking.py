@@ -1,0 +1,210 @@
+"""The commands that only look: status, ls, attach, logs, gpus, doctor, schema. Each returns the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from sweeper import index, model, paths
+from sweeper.errors import InputError, SweepError
+
+
+def status(name: str | None, runs_dir: str | None, *, as_json: bool) -> int:
+    from sweeper import control
+
+    sweep = index.find(name, runs_dir)
+    with contextlib.closing(control.open_sweep(sweep)) as store:
+        now = control.status(sweep, store)
+        left = None if as_json else _left(now, store)
+    if as_json:
+        print(json.dumps(_status_json(now), ensure_ascii=False, indent=2))
+        return 0
+    print(_status_text(now, left))
+    return 0
+
+
+def _left(now: Any, store: Any) -> float | None:
+    from sweeper import watch
+
+    return watch.Frame(now, watch.time_left(now, store.times())).left
+
+
+def _status_json(now: Any) -> dict[str, Any]:
+    def run(record: model.RunRecord) -> dict[str, Any]:
+        fields = ("number", "state", "params", "note", "folder", "attempts", "started", "ended", "gpus", "exit_code")
+        return {field: getattr(record, field) for field in fields}
+
+    return {
+        "name": now.sweep.name,
+        "folder": str(now.sweep.path),
+        "state": now.state,
+        "why": now.why,
+        "total": now.total,
+        "counts": now.counts,
+        "parallel": now.parallel,
+        "session": now.session,
+        "in_flight": [run(record) for record in now.flight],
+        "not_well": [run(record) for record in now.unwell],
+    }
+
+
+def _status_text(now: Any, left: float | None) -> str:
+    from sweeper import watch
+
+    how = "one after another" if now.parallel is None else f"{now.parallel} at a time"
+    lines = [f"{now.sweep.name}: {watch.headline(watch.Frame(now, left))}"]
+    lines.append(
+        f"  {now.state}, {how}" + (f", tmux session {now.session}" if now.session else "") + f", {now.sweep.path}"
+    )
+    for record in now.flight:
+        took = watch.clock(time.time() - record.started) if record.state == model.RUNNING and record.started else ""
+        gpus = "GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else ""
+        what = "waiting for " + watch.printable(record.note) if record.state == model.WAITING else watch.doing(record)
+        state = record.state if record.state not in (model.RUNNING, model.WAITING) else ""
+        lines.append(
+            "  " + "  ".join(filter(None, (str(record.number), watch.printable(record.label), gpus, took, state, what)))
+        )
+    lines += [f"  run {one.number} {one.state.replace('_', ' ')}: {watch.printable(one.note)}" for one in now.unwell]
+    if now.unwell_count > len(now.unwell):
+        lines.append(f"  and {now.unwell_count - len(now.unwell)} more that did not end well")
+    if now.unwell:
+        lines.append(f"sweep logs {now.sweep.name} {now.unwell[-1].number} shows the log of the last one")
+    left = now.left + now.counts.get(model.STOPPED, 0)
+    if now.state in ("stopped", "interrupted") and left:
+        lines.append(f"sweep resume {now.sweep.name} goes on with the {left} that {'is' if left == 1 else 'are'} left")
+    return "\n".join(lines)
+
+
+def ls(runs_dir: str | None, *, as_json: bool) -> int:
+    from sweeper import control
+    from sweeper.cli import printing
+
+    here = index.runs_dir(runs_dir)
+    found = {entry.path: entry.used for entry in index.entries() if index.is_sweep(entry.path)}
+    if here.is_dir() and os.access(here, os.R_OK | os.X_OK):
+        for path in sorted(here.iterdir()):
+            if index.is_sweep(path) and not path.name.startswith("."):
+                found.setdefault(path, 0.0)
+    if runs_dir is not None:
+        found = {path: used for path, used in found.items() if path.parent == here}
+    rows = []
+    for path in found:
+        sweep = paths.SweepDir(path)
+        try:
+            with contextlib.closing(control.open_sweep(sweep)) as store:
+                now = control.status(sweep, store, unwell=0)
+            counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in now.counts.items())
+            rows.append(
+                {"name": sweep.name, "state": now.state, "runs": now.total, "counts": counts, "folder": str(path)}
+            )
+        except (SweepError, OSError) as error:
+            said = printing.plain(str(error)).partition("\n")[0]
+            rows.append({"name": sweep.name, "state": "?", "runs": 0, "counts": said, "folder": str(path)})
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+    elif not rows:
+        print("no sweeps yet: sweep FILE starts one")
+    else:
+        width = {key: max(len(str(row[key])) for row in rows) for key in ("name", "state", "counts")}
+        for row in rows:
+            print("  ".join([*(f"{row[key]:{width[key]}}" for key in width), str(row["folder"])]))
+    return 0
+
+
+def attach(name: str | None, run: int | None, runs_dir: str | None) -> int:
+    from sweeper import control, tmux
+
+    sweep = index.find(name, runs_dir)
+    with contextlib.closing(control.open_sweep(sweep)) as store:
+        now = control.status(sweep, store)
+        record = store.record(run) if run is not None else None
+        if run is not None and record is None and run not in store.wanted():
+            raise InputError(f"there is no run {run} in {sweep.name}")
+    tmux.check()
+    session = now.session
+    if not session or not tmux.panes(session):
+        raise InputError(
+            f"{sweep.name} has no tmux session now (it is {now.state}): "
+            f"sweep logs {sweep.name} RUN shows what a run printed"
+        )
+    pane = None
+    if run is not None:
+        # A chain has one window for all of its runs, and a failed run's stays when the run has ended.
+        pane = _pane_of(session, record) if record is not None and record.folder is not None else None
+        if pane is None and (now.parallel is not None or record is None or record.state not in control.FLIGHT):
+            state = record.state.replace("_", " ") if record is not None else "not begun"
+            shows = f": sweep logs {sweep.name} {run} shows what it printed" if record is not None else ""
+            raise InputError(f"run {run} of {sweep.name} has no window, it is {state}{shows}")
+    index.remember(sweep)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError(f"attach needs a terminal; there: tmux attach -t {session}")
+    tmux.attach(session, pane)
+    return 0
+
+
+def _pane_of(session: str, record: model.RunRecord) -> str | None:
+    from sweeper import folders, tmux
+
+    attempt = folders.history(paths.RunDir(Path(record.folder or ""))).attempt
+    if attempt is None:
+        return None
+    return tmux.pane_of(session, attempt.pid)
+
+
+def logs(name: str | None, run: int, runs_dir: str | None, *, follow: bool, raw: bool) -> int:
+    from sweeper.cli import printing
+
+    sweep = index.find(name, runs_dir)
+    printing.print_log(sweep, run, follow=follow, raw=raw)
+    index.remember(sweep)
+    return 0
+
+
+def gpus(*, watch: bool, as_json: bool) -> int:
+    from rich.console import Console
+
+    from sweeper import gpus as gpu_module
+
+    if as_json:
+        print(json.dumps(gpu_module.gpus_json(), ensure_ascii=False, indent=2))
+        return 0
+    console = Console(highlight=False)
+    if not watch:
+        console.print(gpu_module.gpus_table())
+        return 0
+    from rich.live import Live
+
+    try:
+        with Live(gpu_module.gpus_table(), console=console, auto_refresh=False, screen=sys.stdout.isatty()) as live:
+            while True:
+                time.sleep(2.0)
+                live.update(gpu_module.gpus_table(), refresh=True)
+    except KeyboardInterrupt:
+        return 0
+
+
+def doctor(runs_dir: str | None, *, as_json: bool) -> int:
+    from sweeper import doctor as doctor_module
+
+    found = doctor_module.checks(index.runs_dir(runs_dir))
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(check) for check in found], ensure_ascii=False, indent=2))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(doctor_module.table(found))
+    return 1 if any(check.level == "bad" for check in found) else 0
+
+
+def schema() -> int:
+    from sweeper import spec
+
+    print(json.dumps(spec.schema(), ensure_ascii=False, indent=2))
+    return 0
