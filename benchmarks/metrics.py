@@ -92,12 +92,16 @@ def training(size: int) -> dict[str, bytes]:
 
     return {
         "epoch lines": fill(
-            lambda n: f"Epoch [{n}/99999], Train Loss: {some():.4f}, Train Acc: {some():.4f}, "
-            f"Val Loss: {some():.4f}, Val Acc: {some():.4f}, lr: 0.001\r\n"
+            lambda n: (
+                f"Epoch [{n}/99999], Train Loss: {some():.4f}, Train Acc: {some():.4f}, "
+                f"Val Loss: {some():.4f}, Val Acc: {some():.4f}, lr: 0.001\r\n"
+            )
         ),
         "logging": fill(
-            lambda n: f"2026-01-09 21:14:{n % 60:02d},{n % 1000:03d} - train - INFO - step {n} loss={some():.5f} "
-            f"grad_norm={some() * 10:.3f} lr={some() * 1e-3:.3e} tokens/s=51234\r\n"
+            lambda n: (
+                f"2026-01-09 21:14:{n % 60:02d},{n % 1000:03d} - train - INFO - step {n} loss={some():.5f} "
+                f"grad_norm={some() * 10:.3f} lr={some() * 1e-3:.3e} tokens/s=51234\r\n"
+            )
         ),
         "batches and epochs": fill(
             lambda n: (
@@ -107,22 +111,49 @@ def training(size: int) -> dict[str, bytes]:
             )
         ),
         "dicts": fill(
-            lambda n: f"{{'loss': {some():.4f}, 'grad_norm': {some():.6f}, 'learning_rate': {some() * 1e-4:.8e}, "
-            f"'epoch': {n / 100:.2f}}}\r\n"
+            lambda n: (
+                f"{{'loss': {some():.4f}, 'grad_norm': {some():.6f}, 'learning_rate': {some() * 1e-4:.8e}, "
+                f"'epoch': {n / 100:.2f}}}\r\n"
+            )
         ),
         "progress bars": fill(
-            lambda n: f"\rEpoch {n // 200}: {n % 200 // 2:3d}%|{'█' * (n % 200 // 20):<10}| {n % 200}/200 "
-            f"[00:{n % 60:02d}<00:10, {some() * 90:.2f}it/s, loss={some():.4f}, acc={some():.3f}]" + ("\r\n" if n % 200 == 199 else "")
+            lambda n: (
+                f"\rEpoch {n // 200}: {n % 200 // 2:3d}%|{'█' * (n % 200 // 20):<10}| {n % 200}/200 "
+                f"[00:{n % 60:02d}<00:10, {some() * 90:.2f}it/s, loss={some():.4f}, acc={some():.3f}]"
+                + ("\r\n" if n % 200 == 199 else "")
+            )
         ),
         "CatBoost": fill(
-            lambda n: f"{n}:\tlearn: {some():.7f}\ttest: {some():.7f}\tbest: {some():.7f} ({n})\ttotal: {n % 60}m 3s\tremaining: 2m 10s\r\n"
+            lambda n: (
+                f"{n}:\tlearn: {some():.7f}\ttest: {some():.7f}\tbest: {some():.7f} ({n})\ttotal: {n % 60}m 3s\tremaining: 2m 10s\r\n"
+            )
         ),
     }
 
 
 def plain(size: int) -> bytes:
     chance = random.Random(1)
-    words = "loading the batch of worker data and waiting for it to be ready while nothing else goes on here".split()
+    words = [
+        "loading",
+        "the",
+        "batch",
+        "of",
+        "worker",
+        "data",
+        "and",
+        "waiting",
+        "for",
+        "it",
+        "to",
+        "be",
+        "ready",
+        "while",
+        "nothing",
+        "else",
+        "goes",
+        "on",
+        "here",
+    ]
     lines = [" ".join(chance.choices(words, k=16)) for _ in range(4000)]
     text = "\r\n".join(lines).encode() + b"\r\n"
     return text * (size // len(text) + 1)

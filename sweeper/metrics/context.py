@@ -42,7 +42,18 @@ class Point(NamedTuple):
 class Ambient:
     """Where in the training the last lines said we are."""
 
-    __slots__ = ("dump_depth", "dump_lines", "epoch", "epochs_total", "split", "split_epoch", "start", "step", "steps_total", "zero")
+    __slots__ = (
+        "dump_depth",
+        "dump_lines",
+        "epoch",
+        "epochs_total",
+        "split",
+        "split_epoch",
+        "start",
+        "step",
+        "steps_total",
+        "zero",
+    )
 
     def __init__(self) -> None:
         self.split = ""
@@ -162,7 +173,7 @@ class Ambient:
                 shift = 0 if self.zero else 1
                 return [
                     (epoch or 0.0) - shift + (step / total if total else 0)
-                    for epoch, step, total in zip(known, steps, totals)
+                    for epoch, step, total in zip(known, steps, totals, strict=True)
                 ], "epoch"
         if any(epoch is not None for epoch in known):
             return [epoch or 0.0 for epoch in known], "epoch"

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 _ESCAPE = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])|[\x00-\x07\x0b\x0c\x0e-\x1a\x7f]"
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])"
+    rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x7f]"
 )
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
 _REDRAWN = re.compile(rb"[^\n]*[\r\x08][^\n]*")

@@ -227,8 +227,10 @@ class _Scan:
             text = text[: found.start()].rstrip()
         end = 0
         for cut in patterns.CUT.finditer(text):
-            if "-" not in cut.group():  # "INFO - train - " is a logger's name
-                self._qualifier(text[end : cut.start()])
+            piece = text[end : cut.start()]
+            # "INFO - train - " is a logger's name, "Training results - " a heading.
+            if "-" not in cut.group() or " " in piece.strip() or (self.first and not end):
+                self._qualifier(piece)
             end = cut.end()
         return _Named(text[end:].strip(" '\"`*#>"), explicit, bracket, unit)
 
@@ -364,7 +366,7 @@ def _nearest(parts: list[str]) -> str:
 
 
 def _head(phrase: str) -> tuple[str, str | None]:
-    """"Accuracy of the network on the test images" -> ("Accuracy", "test")."""
+    """ "Accuracy of the network on the test images" -> ("Accuracy", "test")."""
     phrase = phrase.strip()
     if found := patterns.LEADING.match(phrase):
         phrase = phrase[found.end() :]

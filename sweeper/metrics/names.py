@@ -6,12 +6,11 @@ import functools
 import re
 from collections.abc import Iterable
 
-from sweeper.metrics.vocabulary import DOWN, SPLITS, UP, is_metric_word, kind, split_of, words
+from sweeper.metrics.vocabulary import CAMEL, DOWN, UP, kind, split_of, words, words_of
 
 _PROSE = {"validation": "val", "validating": "val", "training": "train", "testing": "test", "evaluation": "eval"}
 _DROP = frozenset(("the", "a", "an", "our", "this", "that", "current", "its", "and", "is", "was", "at", "set"))
 _NON_WORD = re.compile(r"[^\w]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")
 
 
 def normalise(text: str) -> str:
@@ -22,7 +21,7 @@ def normalise(text: str) -> str:
     """
     text = text.strip(" \t\"'`*#_:.-").replace("'s ", " ").replace("R^2", "r2").replace("R²", "r2").replace("²", "2")
     prose = " " in text
-    name = _NON_WORD.sub("_", _CAMEL.sub("_", text)).strip("_").lower()
+    name = _NON_WORD.sub("_", CAMEL.sub("_", text)).strip("_").lower()
     if prose:
         parts = [_PROSE.get(part, part) for part in name.split("_") if part not in _DROP]
         name = "_".join(part for part in parts if part)
@@ -61,7 +60,9 @@ def direction(name: str) -> str | None:
     parts = words(name)
     joined = "".join(parts)
     if parts and parts[-1] in ("rate", "ratio") and len(parts) > 1:
-        return "max" if parts[-2] in ("success", "win", "hit", "pass", "solve", "recall") else "min"
+        if parts[-2] in ("success", "win", "hit", "pass", "solve", "recall", "acceptance", "detection"):
+            return "max"
+        return "min" if parts[-2] in ("error", "fail", "failure", "wer", "cer", "misclassification") else None
     if ("log" in parts and "likelihood" in parts) or joined in ("roc", "elbo"):
         return "min" if "negative" in parts or "neg" in parts or "nll" in parts else "max"
     if any(part in ("neg", "negative") for part in parts) and any(part in DOWN for part in parts):
@@ -91,47 +92,10 @@ def direction(name: str) -> str | None:
 # What a person optimises, best first: what is measured on the validation part before the test part, and a score that
 # people speak of (accuracy) before the loss that stands for it.
 _PART_RANK = {"val": 0, "eval": 0, "test": 1, None: 2, "train": 4}
-_AUXILIARY = frozenset(
-    [
-        "entropy",
-        "kl",
-        "kld",
-        "approx",
-        "policy",
-        "value",
-        "critic",
-        "actor",
-        "gradient",
-        "grad",
-        "norm",
-        "gnorm",
-        "clip",
-        "fraction",
-        "explained",
-        "variance",
-        "box",
-        "cls",
-        "dfl",
-        "obj",
-        "aux",
-        "reg",
-        "l1",
-        "l2",
-        "smoothed",
-        "step",
-        "td",
-        "component",
-        "weighted",
-        "macro",
-        "micro",
-        "avg",
-        "average",
-        "mean",
-        "running",
-        "best",
-        "lr",
-        "std",
-    ]
+_AUXILIARY = words_of(
+    """entropy kl kld approx policy value critic actor gradient grad norm gnorm clip fraction explained variance box cls dfl
+    obj aux reg l1 l2 smoothed step td component weighted macro micro running best lr std precision recall prec
+    sensitivity specificity top5 kappa len length"""
 )
 
 
@@ -161,6 +125,3 @@ def likeliest(metrics: Iterable[str]) -> tuple[str, str] | None:
         if best is None or rank < best[0]:
             best = (rank, name, way)
     return None if best is None else (best[1], best[2])
-
-
-__all__ = ["SPLITS", "canonical", "direction", "is_metric_word", "likeliest", "normalise"]

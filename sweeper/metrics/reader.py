@@ -26,10 +26,13 @@ _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
 _BAR = re.compile(rb"%\||% \[\d|\d+/\d+ (?:\[|\xe2\x94)|\d+it \[|\xe2\x94\x81|\xe2\x94\x80")
 _DECIMALS = re.compile(rb"\d+\.\d*(?:[eE][-+]?\d+)?")
 _PATIENCE = 3000  # new shapes of line, after which a log without metrics is read with less care
-_NAMED = re.compile(rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)", re.I)
+_NAMED = re.compile(
+    rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)",
+    re.I,
+)
 _SIGNS = re.compile(rb"%\||[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")
 _BEFORE = re.compile(rb"([A-Za-z\x80-\xff]+)[0-9]*[\s\"')\]}:=|>-]{0,6}(?:is )?[-+]?\.?\d")
-_LETTERS = bytes(code if chr(code).isalpha() and code < 128 or code >= 128 else 32 for code in range(256))
+_LETTERS = bytes(code if (chr(code).isalpha() and code < 128) or code >= 128 else 32 for code in range(256))
 _ENDINGS = (b"loss", b"acc", b"accuracy", b"error", b"err", b"reward", b"score", b"rate")
 _DRAFTED = 8  # once so many lines were redrawn, the last states of bars make the curve
 _DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
@@ -331,9 +334,7 @@ class Batch:
             return self._in_table(place, line, shape, made)
         return self._plain(place, line, shape, made, known)
 
-    def _plain(
-        self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]]
-    ) -> bool:
+    def _plain(self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]]) -> bool:
         ambient = self.reader.ambient
         if b"%|" in line and place not in self.is_draft and (table := tables.header(line.decode("utf-8", "replace"))):
             self.reader._table = table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -127,7 +128,7 @@ class _Cache:
         return self._state
 
     def series(self) -> dict[str, Series]:
-        return {row[0]: Series(*row, load=self._loader(row[0])) for row in self.head["series"]}
+        return {row[0]: Series(*(*row, self._loader(row[0]))) for row in self.head["series"]}
 
     def _loader(self, name: str) -> Callable[[], Points]:
         return lambda: self._points(name)
@@ -184,7 +185,7 @@ def _read_on(
     rows = [_row(as_series(name, curve, steps)) for name, (curve, steps) in found.items()]
     progress = [ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total]
     texts = {name: pattern.pattern.decode() for name, pattern in patterns.items()}
-    head = {"mark": mark, "files": stamps, "series": rows, "progress": progress, "patterns": texts}
+    head: dict[str, Any] = {"mark": mark, "files": stamps, "series": rows, "progress": progress, "patterns": texts}
     head["open"] = bool(reader.pending) and not ended  # what the last line says can change without a byte more
     state = {
         "points": {name: points(curve) for name, (curve, _) in found.items()},
@@ -192,10 +193,8 @@ def _read_on(
         "log_mark": log_mark,
         "sources": [source.to_json() for source in sources],
     }
-    try:
+    with contextlib.suppress(OSError):  # another user's sweep, or a full disk: then it is read again the next time
         paths.replace(run_dir.metrics_cache, json.dumps(head) + "\n" + json.dumps(state) + "\n")
-    except OSError:
-        pass  # another user's sweep, or a full disk: then it is read again the next time
     return _Cache(run_dir, head, state)
 
 
@@ -226,16 +225,15 @@ def _together(found: dict[str, Found], sources: Iterable[Source]) -> dict[str, F
 def _read_log(path: Path, reader: Reader, mark: str) -> tuple[Reader, str]:
     """Go on reading the log where ``reader`` stopped, or from its start if it is no longer the same log."""
     try:
-        file = open(path, "rb")
+        with open(path, "rb") as file:
+            if reader.offset and _log_mark(file, reader.offset) != mark:
+                reader = Reader(reader.patterns)
+            file.seek(reader.offset)
+            while data := file.read(CHUNK):
+                reader.feed(data)
+            return reader, _log_mark(file, reader.offset)
     except FileNotFoundError:
         return Reader(reader.patterns), ""
-    with file:
-        if reader.offset and _log_mark(file, reader.offset) != mark:
-            reader = Reader(reader.patterns)
-        file.seek(reader.offset)
-        while data := file.read(CHUNK):
-            reader.feed(data)
-        return reader, _log_mark(file, reader.offset)
 
 
 def _log_mark(file: Any, offset: int) -> str:

@@ -127,7 +127,11 @@ def restates(series: Series, params: Mapping[str, Any]) -> bool:
     if not params or series.min != series.max or series.last != series.min:
         return False
     for param, value in params.items():
-        if isinstance(value, (int, float)) and float(value) == series.last and canonical(param) == canonical(series.name):
+        if (
+            isinstance(value, (int, float))
+            and float(value) == series.last
+            and canonical(param) == canonical(series.name)
+        ):
             return True
     return False
 

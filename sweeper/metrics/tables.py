@@ -47,7 +47,7 @@ class Table:
         step_name = "index"
         values: dict[str, tuple[float, str]] = {}
         numbers = 0
-        for name, what, cell in zip(self.names, self.kinds, cells):
+        for name, what, cell in zip(self.names, self.kinds, cells[: len(self.names)], strict=True):
             over = _OVER.fullmatch(cell)
             plain = _NUMBER.fullmatch(cell)
             if what == STEP and (over or plain):
@@ -80,7 +80,7 @@ class Table:
             return None, "index", {"accuracy": (float(numbers[0]), STRONG)}
         if name not in ("macro_avg", "weighted_avg", "micro_avg", "samples_avg"):
             return None, "index", {}
-        pairs = zip(self.names, numbers)
+        pairs = zip(self.names, numbers, strict=False)  # an accuracy row has fewer
         return (
             None,
             "index",

@@ -13,98 +13,103 @@ NEVER = "never"  # times, sizes, counts, rates
 STEP = "step"  # says where in the training we are
 
 
-def _set(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-DOWN = _set(
-    """loss losses error errors err mse rmse mae mape smape wmape msle rmsle mad nll nlll bpd bpc bpb ppl perplexity fid kid
-    wer cer ter mer eer lpips deviance brier ece regret cost logloss kl kld kldiv divergence fpr fnr far frr hinge
-    crossentropy xent ce bce mindcf epe ade fde mpjpe residual misclassification inertia rmsd hter der gap
-    entropy chamfer emd loss_ce val_bpb minade minfde abs_rel
-    损失 误差 错误率 損失 誤差 verlust fehler fehlerrate perte erreur pérdida perdida erro perda потери потеря ошибка 손실 오차"""
+DOWN = words_of(
+    """loss losses error errors err mse rmse mae mape smape wmape msle rmsle mad nll nlll bpd bpc bpb ppl
+    perplexity fid kid wer cer ter mer eer lpips deviance brier ece regret cost logloss kl kld kldiv divergence
+    fpr fnr far frr hinge crossentropy xent ce bce mindcf epe ade fde mpjpe residual misclassification inertia
+    rmsd hter der gap entropy chamfer emd loss_ce val_bpb minade minfde abs_rel 损失 误差 错误率 損失 誤差
+    verlust fehler fehlerrate perte erreur pérdida perdida erro perda потери потеря ошибка 손실 오차"""
 )
-UP = _set(
-    """acc accuracy accu accs top1 top3 top5 auc auroc auprc aupr roc ap map map50 map75 map5095 mar iou miou fwiou dice f1
-    fscore f1score fmeasure fbeta f05 f2 precision recall prec rec sensitivity specificity kappa qwk mcc r2 rsquared
-    corr correlation pearson spearman kendall ndcg mrr hits bleu bleu4 rouge rouge1 rouge2 rougel rougelsum meteor cider
-    spice chrf psnr ssim msssim reward rewards rew return returns score scores fitness elbo likelihood loglik em
-    jaccard ari nmi ami silhouette homogeneity completeness gini ks tpr tnr winrate success sharpe lift snr sdr sisdr
-    pesq stoi mos auuc map_50 explained ic concordance cindex
-    准确率 正确率 精度 精确率 召回率 奖励 得分 正解率 適合率 再現率 genauigkeit trefferquote exactitude précision exactitud
-    precisión exatidão acurácia точность полнота награда 정확도 정밀도 재현율"""
+UP = words_of(
+    """acc accuracy accu accs top1 top3 top5 auc auroc auprc aupr roc ap map map50 map75 map5095 mar iou miou
+    fwiou dice f1 fscore f1score fmeasure fbeta f05 f2 precision recall prec rec sensitivity specificity kappa
+    qwk mcc r2 rsquared corr correlation pearson spearman kendall ndcg mrr hits bleu bleu4 rouge rouge1 rouge2
+    rougel rougelsum meteor cider spice chrf psnr ssim msssim reward rewards rew return returns score scores
+    fitness elbo likelihood loglik em jaccard ari nmi ami silhouette homogeneity completeness gini ks tpr tnr
+    winrate success sharpe lift snr sdr sisdr pesq stoi mos auuc map_50 explained ic concordance cindex 准确率
+    正确率 精度 精确率 召回率 奖励 得分 正解率 適合率 再現率 genauigkeit trefferquote exactitude précision
+    exactitud precisión exatidão acurácia точность полнота награда 정확도 정밀도 재현율"""
 )
 METRIC = (
-    DOWN | UP | _set("elbo objective metric metrics gnorm gradnorm pplx lossy goodness quality stat advantage td_error")
+    DOWN
+    | UP
+    | words_of("elbo objective metric metrics gnorm gradnorm pplx lossy goodness quality stat advantage td_error")
 )
 
-STEPS = _set(
-    """epoch epochs epoche ep epo step steps iter iters iteration iterations it global_step globalstep round rounds batch
-    update updates num_updates timestep timesteps total_timesteps env_step env_steps episode episodes epis generation gen
-    trial fold game batches minibatch frame frames tree trees estimator nimg kimg
+STEPS = words_of(
+    """epoch epochs epoche ep epo step steps iter iters iteration iterations it global_step globalstep round
+    rounds batch update updates num_updates timestep timesteps total_timesteps env_step env_steps episode
+    episodes epis generation gen trial fold game batches minibatch frame frames tree trees estimator nimg kimg
     época epoca époque эпоха шаг エポック 에포크 轮次 轮 回合 步数"""
 )
-EPOCHS = _set("epoch epochs epoche ep epo época epoca époque эпоха エポック 에포크 轮次 轮")
-INNER = _set("step steps iter iters batch it batches minibatch")  # restart with each epoch where both stand on a line
+EPOCHS = words_of("epoch epochs epoche ep epo época epoca époque эпоха エポック 에포크 轮次 轮")
+INNER = words_of(
+    "step steps iter iters batch it batches minibatch"
+)  # restart with each epoch where both stand on a line
 
-_NEVER = _set(
-    """time times eta elapsed remaining runtime sec secs second seconds ms minute minutes hour hours duration dur wall clock took
-    speed fps throughput ips wps ups tps wpb bsz qps latency flops flos gflops tflops mfu hfu date timestamp
-    memory mem vram ram gpumem gb mb kb gib mib byte bytes size sizes len length params param parameters parameter
-    version ver port pid rank seed gpu cpu gpus cuda device devices cudnn num number count counts ntokens nsentences tokens
-    samples sample examples example images image rows row columns column files file classes class world workers worker
-    nproc node nodes layer layers channels dim dims shape width height line id ids uid index idx progress percent
-    support total_params utilization util temp_c power watt ver v_num vnum free used available cached max_length vocab
-    instances instance epochs_total checkpoint ckpt code exit errno status pred_time per_second docs doc items wps bits bit
-    curr_best best_iteration iteration_best allocated reserved peak rss swap cores threads uptime year month day page pages
-    时间 耗时 用时 内存 显存 长度 数量 大小 zeit durée tiempo время 시간"""
+_NEVER = words_of(
+    """time times eta elapsed remaining runtime sec secs second seconds ms minute minutes hour hours duration
+    dur wall clock took speed fps throughput ips wps ups tps wpb bsz qps latency flops flos gflops tflops mfu
+    hfu date timestamp memory mem vram ram gpumem gb mb kb gib mib byte bytes size sizes len length params param
+    parameters parameter version ver port pid rank seed gpu cpu gpus cuda device devices cudnn num number count
+    counts ntokens nsentences tokens samples sample examples example images image rows row columns column files
+    file classes class world workers worker nproc node nodes layer layers channels dim dims shape width height
+    line id ids uid index idx progress percent support total_params utilization util temp_c power watt ver v_num
+    vnum free used available cached max_length vocab instances instance epochs_total checkpoint ckpt code exit
+    errno status pred_time per_second docs doc items wps bits bit curr_best best_iteration iteration_best
+    allocated reserved peak rss swap cores threads uptime year month day page pages 时间 耗时 用时 内存 显存
+    长度 数量 大小 zeit durée tiempo время 시간"""
 )
-_SETTING = _set(
-    """lr learning_rate learningrate lrs momentum dropout alpha beta beta1 beta2 betas gamma epsilon eps weight_decay wd decay
-    weight weights scale threshold thres thresh thr coef coeff coefficient weighting tolerance tol lambda patience delta
-    factor smoothing temperature temp tau clip clip_range clipping batch_size hidden units optimizer scheduler warmup
-    margin bias init penalty c fraction ratio subsample max_depth depth min_delta width_mult eta0 l1_ratio power_t rate
-    学习率 lernrate taux"""
+_SETTING = words_of(
+    """lr learning_rate learningrate lrs momentum dropout alpha beta beta1 beta2 betas gamma epsilon eps
+    weight_decay wd decay weight weights scale threshold thres thresh thr coef coeff coefficient weighting
+    tolerance tol lambda patience delta factor smoothing temperature temp tau clip clip_range clipping
+    batch_size hidden units optimizer scheduler warmup margin bias init penalty c fraction ratio subsample
+    max_depth depth min_delta width_mult eta0 l1_ratio power_t rate 学习率 lernrate taux"""
 )
-_HARD = _set(  # never, whatever stands beside them
-    """time times eta elapsed remaining runtime sec secs seconds ms duration wall speed fps throughput memory mem gb mb
-    num n count version date size sizes len length params ckpt checkpoint id ids idx index seed port pid rank v_num vnum
-    时间 耗时 用时 数量 大小"""
+_HARD = words_of(  # never, whatever stands beside them
+    """time times eta elapsed remaining runtime sec secs seconds ms duration wall speed fps throughput memory
+    mem gb mb num n count version date size sizes len length params ckpt checkpoint id ids idx index seed port
+    pid rank v_num vnum 时间 耗时 用时 数量 大小"""
 )
-_RATES = _set(
+_RATES = words_of(
     "error success win hit pass solve acceptance recall accuracy fail failure positive negative detection wer"
 )
 
 SPLITS = {
-    **dict.fromkeys(_set("train training trn tr learn 训练 訓練 treino entrenamiento обучение 学習 학습"), "train"),
+    **dict.fromkeys(words_of("train training trn tr learn 训练 訓練 treino entrenamiento обучение 学習 학습"), "train"),
     **dict.fromkeys(
-        _set("val valid validation validating validate dev holdout 验证 検証 валидация 검증 validación"), "val"
+        words_of("val valid validation validating validate dev holdout 验证 検証 валидация 검증 validación"), "val"
     ),
-    **dict.fromkeys(_set("test testing tst tests 测试 測試 тест テスト 테스트 prueba"), "test"),
-    **dict.fromkeys(_set("eval evaluation evaluating evaluate 评估 评价 評価"), "eval"),
+    **dict.fromkeys(words_of("test testing tst tests 测试 測試 тест テスト 테스트 prueba"), "test"),
+    **dict.fromkeys(words_of("eval evaluation evaluating evaluate 评估 评价 評価"), "eval"),
 }
 # A word that heads the rest of a line without being a metric: "Overall: Average Reward".
-LABELS = _set("overall final best total average avg mean cv oof holdout global ema")
+LABELS = words_of("overall final best total average avg mean cv oof holdout global ema")
 AVERAGES = ("average_", "avg_", "mean_")
 # May stand beside train, val or test in a heading: "Test set:", "Validation results:".
-SPLIT_LABELS = _set(
-    """set results result data dataset metrics metric split phase stats statistics epoch step summary performance
-    evaluation scores score mode stage report on the in iter"""
+SPLIT_LABELS = words_of(
+    """set results result data dataset metrics metric split phase stats statistics epoch step summary
+    performance evaluation scores score mode stage report on the in iter"""
 )
 # Begin lines of any kind, so they tell no metrics apart.
-NO_LABELS = _set(
-    """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner engine process
-    result results metrics summary final best new current saving saved model train_model"""
+NO_LABELS = words_of(
+    """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner
+    engine process result results metrics summary final best new current saving saved model train_model"""
 )
-PLURALS = _set("epochs steps iterations iters rounds updates batches trees episodes")
+PLURALS = words_of("epochs steps iterations iters rounds updates batches trees episodes")
 _WORD = re.compile(r"[a-z]+\d*|\d+|[^\W\d_a-z]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")
 
 
 def words(name: str) -> list[str]:
     """``name`` in lower-case words: ``valLoss``, ``val_loss`` and ``Val. loss`` are all ``['val', 'loss']``."""
-    return _WORD.findall(_CAMEL.sub("_", name).lower())
+    return _WORD.findall(CAMEL.sub("_", name).lower())
 
 
 def split_of(word: str) -> str | None:
