@@ -1,6 +1,6 @@
 """Many processes wait for the GPUs of a stand-in machine and hold them, some are killed; what happened goes to a log.
 
-Run by test_lease_stress.py: ``lease_stress.py FOLDER PROCESSES SEED``. A line of JSON for all that happens, with
+Run by test_lease_stress.py: ``lease_stress.py FOLDER PROCESSES SEED [subsets]``. It logs JSON lines with
 the machine's own clock. Who holds what is tallied apart from the code under test: a holder locks a file of the tally by
 an open file description lock, which whatever inherits the lease inherits too, and a second holder would be refused.
 """
@@ -24,6 +24,7 @@ from sweeper.model import GpuRequest
 
 FOLDER = Path(sys.argv[1])
 PROCESSES, SEED = int(sys.argv[2]), int(sys.argv[3])
+SUBSETS = "subsets" in sys.argv[4:]
 LOG = os.open(FOLDER / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
@@ -42,9 +43,11 @@ def tally(names: list[str]) -> list[int]:
     return opened
 
 
-def hold(number: int, count: int, seconds: float, heir: float) -> None:
+def hold(number: int, count: int, allowed: tuple[int, ...], seconds: float, heir: float) -> None:
     """One process: wait for ``count`` GPUs, hold them for so long. With ``heir`` a child holds them longer."""
-    waiter = Waiter(GpuRequest(count=count), {"command": f"number {number}", "pid": os.getpid()}, FOLDER / "locks")
+    waiter = Waiter(
+        GpuRequest(count=count, allowed=allowed), {"command": f"number {number}", "pid": os.getpid()}, FOLDER / "locks"
+    )
     note("queued", number, claim=waiter.claim.name, count=count, pid=os.getpid())
     poller = select.poll()
     poller.register(waiter.fileno(), select.POLLIN)
@@ -69,13 +72,14 @@ def hold(number: int, count: int, seconds: float, heir: float) -> None:
 
 def start(number: int, chance: random.Random, gate: list[int]) -> int:
     count = chance.choice([1, 1, 1, 2, 2, 3, 4])
+    allowed = tuple(sorted(chance.sample(range(4), chance.randint(count, 4)))) if SUBSETS else (0, 1, 2, 3)
     seconds, heir = chance.uniform(0.005, 0.04), chance.choice([0, 0, 0, 0.02])
     pid = os.fork()
     if pid == 0:
         for descriptor in gate:
             os.close(descriptor)
         try:
-            hold(number, count, seconds, heir)
+            hold(number, count, allowed, seconds, heir)
         finally:
             os._exit(1)
     return pid

@@ -54,10 +54,11 @@ def read(log: Path) -> tuple[dict[int, Process], list[dict[str, object]]]:
     return found, trouble
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_many_processes_with_random_kills(machine: StandIn, locks: Path, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "kind"), [(1, "all"), (2, "all"), (3, "subsets")])
+def test_many_processes_with_random_kills(machine: StandIn, locks: Path, tmp_path: Path, seed: int, kind: str) -> None:
+    """Where each may use any GPU, their order is strict; where each has a set of his own, it depends on the sets."""
     run = subprocess.run(
-        [sys.executable, str(TESTS / "lease_stress.py"), str(tmp_path), "64", str(seed)],
+        [sys.executable, str(TESTS / "lease_stress.py"), str(tmp_path), "64", str(seed), kind],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         capture_output=True,
         timeout=60,
@@ -75,7 +76,8 @@ def test_many_processes_with_random_kills(machine: StandIn, locks: Path, tmp_pat
             assert process.got < FOREVER, number
     assert sum(process.killed < FOREVER for process in processes.values()) > 5
     assert sum(process.left < FOREVER for process in processes.values()) > 20
-    check_nobody_overtook(processes)
+    if kind == "all":
+        check_nobody_overtook(processes)
 
 
 def check_nobody_overtook(processes: dict[int, Process]) -> None:
