@@ -12,7 +12,19 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bench import MissingError, Place, Row, gaps, make_job, milliseconds, place, run_alone, stamps, wait_for
+from benchmarks.bench import (
+    MissingError,
+    Place,
+    Row,
+    gaps,
+    make_job,
+    milliseconds,
+    place,
+    quantile,
+    run_alone,
+    stamps,
+    wait_for,
+)
 
 LENGTH = 100  # milliseconds of a run
 Tool = Callable[[Place, Path, Path, int], None]
@@ -203,7 +215,7 @@ def _row(what: str, found: list[float], missing: str | None, own: float | None, 
         return Row(what, "-", note=missing or "no runs")
     middle = statistics.median(found)
     ours = ": sweep" in what
-    note = f"90 % quantile {milliseconds(statistics.quantiles(found, n=10)[8])}, {len(found)} gaps"
+    note = f"90 % quantile {milliseconds(quantile(found, 0.9))}, {len(found)} gaps"
     if own is not None and middle != own:
         note += f", {middle / own:.2f} x ours"
     return Row(
