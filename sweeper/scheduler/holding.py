@@ -37,6 +37,7 @@ class Holding:
         self.waiter: Waiter | None = None
         self.said = ""
         self.failed = False
+        self.timed = False
 
     def ready(self, line: Line) -> bool:
         """Whether runs may be prepared: nothing is to be held, or it is held. Begins to wait where it is not."""
@@ -83,14 +84,19 @@ class Holding:
         if found is None:
             self._say(f"waits for {self.waiter.waiting_for().text}")
             again = self.waiter.timeout()
-            if again is not None:
-                self.later(again, self._try)
+            if again is not None and not self.timed:
+                self.timed = True
+                self.later(again, self._tick)
             return
         waiter, self.waiter = self.waiter, None
         self.selector.unregister(waiter.fileno())
         waiter.close()
         self.engine.held = found
         self._say(f"holds GPU {', '.join(found.names)} for the whole chain")
+
+    def _tick(self) -> None:
+        self.timed = False
+        self._try()
 
     def _say(self, text: str) -> None:
         if text != self.said:
