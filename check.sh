@@ -10,6 +10,9 @@ need gcc gcc
 echo '#include <stdio.h>' | gcc -E -x c - -o /dev/null 2>/dev/null || install_packages libc6-dev ||
     fail "gcc has no header files. On Debian and Ubuntu type: sudo apt-get install libc6-dev"
 
+has chromium chromium && has chromedriver chromium-driver ||
+    say "Chromium cannot be installed from here: the tests of the report's page will say that they were skipped."
+
 unset PYTHONUNBUFFERED # it hides what buffering does to logs
 status=0
 ruff check || status=1
