@@ -83,6 +83,9 @@ def parse(text: str) -> Line:
     if patterns.DUMP.search(text) or patterns.REPR.search(text) or len(patterns.NOT_NUMBERS.findall(text, 0, 4000)) > 2:
         line.dump = True
         return line
+    if (found := patterns.COCO.search(text)) is not None:
+        line.pairs.append(Pair(_coco(found), found.span(6), STRONG))
+        return line
     masked = _joint(line, _counted(line, mask(text)))
     scan = _Scan(line, masked)
     end = 0
@@ -93,8 +96,18 @@ def parse(text: str) -> Line:
     if line.pairs and (found := patterns.LABEL.match(masked)) and _is_label(found.group(1)):
         label = normalise(found.group(1))
         for pair in line.pairs:
-            pair.label = label if not set(words(label)) <= set(words(pair.name)) else ""
+            if not pair.label and not set(words(label)) <= set(words(pair.name)):
+                pair.label = label
     return line
+
+
+def _coco(found: re.Match[str]) -> str:
+    """AP, AP50, AP_small, AR_100: as the COCO challenge calls them."""
+    precision, low, high, area, most, _ = found.groups()
+    name = "ap" if precision == "Precision" else "ar"
+    if not high:
+        name += low.partition(".")[2][:2].ljust(2, "0")
+    return f"{name}_{area}" if area != "all" else name if name != "ar" else f"ar_{most}"
 
 
 def _is_label(text: str) -> bool:
@@ -112,9 +125,12 @@ def _counted(line: Line, text: str) -> str:
     match = patterns.COUNTED.search(text)
     if match is None:
         return text
-    tail = match.group(2).lower().split()
-    if any(word in STEPS for word in tail) or "epoch " in match.group().lower():
-        line.epoch = match.span(1)
+    tail = match.group(3).lower().split()
+    if match.group(1).lower() in ("after", "at"):
+        if any(word in EPOCHS for word in tail) or "epoch " in match.group().lower():
+            line.epoch = match.span(2)
+        elif any(word in STEPS for word in tail) or "step " in match.group().lower():
+            line.step = match.span(2)
     line.split = next((split for word in tail if (split := split_of(word))), None)
     return _blanked(text, match)
 
@@ -232,7 +248,7 @@ class _Scan:
             if "-" not in cut.group() or " " in piece.strip() or (self.first and not end):
                 self._qualifier(piece)
             end = cut.end()
-        return _Named(text[end:].strip(" '\"`*#>"), explicit, bracket, unit)
+        return _Named(text[end:].strip(" '\"`*#>%"), explicit, bracket, unit)
 
     def _qualifier(self, piece: str) -> None:
         """Words before a cut: ``Test set:``, ``[valid]``, ``Overall:``."""
@@ -257,6 +273,8 @@ class _Scan:
         if parts and kind(joined) == STRONG and not (whole and separated and patterns.AFTER_STEP.match(after)):
             return None
         word = joined if joined in STEPS else last if last in STEPS else ""
+        if "/" in named.phrase and parts[:1] and (parts[0] in _RATE_UNITS or patterns.UNITS.match(parts[0])):
+            return span[1]  # ms/batch
         if not word and whole and (found := patterns.AFTER_STEP.match(after)):
             if separated:
                 return span[1]
@@ -284,7 +302,7 @@ class _Scan:
         if word in EPOCHS or last in EPOCHS:
             if line.epoch is None:
                 line.epoch, line.epochs_total = span, total_span
-        elif (whole or value.replace(".", "", 1).isdigit()) and (line.step is None or line.inner):
+        elif value.lstrip("+").replace(".", "", 1).replace("e+", "", 1).isdigit() and (line.step is None or line.inner):
             line.step, line.steps_total, line.step_word = span, total_span, word
             line.inner = last in INNER and len(parts) <= 1
         return span[1] + (total.end() if total else 0)
@@ -301,7 +319,8 @@ class _Scan:
         """Take in a number that has a name, if the name may be a metric's."""
         percent = after.lstrip().startswith("%")
         whole = match.group().lstrip("+-").replace(",", "").isdigit() and not percent and not ratio
-        head, tail_split = _head(named.phrase)
+        head, tail = _head(named.phrase)
+        tail_split = next((split for word in words(tail) if (split := split_of(word))), None)
         parts = words(head)
         if not parts or len(parts) > 9 or len(head) > 70:
             return
@@ -312,7 +331,7 @@ class _Scan:
         if what in (NEVER, STEP) or (unit and (kind(unit) == NEVER or patterns.UNITS.match(unit))):
             return
         if what != STRONG:
-            if len(parts) > 4 or (not named.separated and named.explicit != "|" and not (percent and len(parts) < 3)):
+            if len(parts) > 4 or (not named.separated and named.explicit != "|" and not (percent and _is_word(head))):
                 return
             if named.explicit == "is" or (whole and what != SETTING):
                 return
@@ -322,8 +341,10 @@ class _Scan:
                     name = _nearest(parts)
                 if not named.explicit and (whole or patterns.FROM.search(named.phrase)):
                     return
-            if whole and parts[-1] in _NO_COUNTS and match.group() not in ("0", "1", "100"):
-                return
+            counted = named.explicit == "|" or not _COUNTS.isdisjoint(parts)
+            if whole and not counted and match.group() not in ("0", "1", "100"):
+                return  # "precision: 16" is a setting; but rewards may be whole
+        label = "" if tail_split or not tail or kind(normalise(tail)) != WEAK or _GENERIC & set(words(tail)) else tail
         name = self._qualified(name, parts, tail_split or (split_of(unit.lower()) if unit else None))
         span = match.span()
         total: Span | None = None
@@ -334,7 +355,7 @@ class _Scan:
                 return
             total = (span[1] + ratio.start(1), span[1] + ratio.end(1))
         self.seen[len(self.line.pairs)] = self.last_split
-        self.line.pairs.append(Pair(name, span, what, total))
+        self.line.pairs.append(Pair(name, span, what, total, normalise(label)))
 
     def _qualified(self, name: str, parts: list[str], split: str | None) -> str:
         if own := next((found for part in parts if (found := split_of(part))), None):
@@ -350,7 +371,34 @@ class _Scan:
         return name
 
 
-_NO_COUNTS = frozenset(("error", "errors", "precision", "err", "map"))
+_RATE_UNITS = frozenset(("samples", "imgs", "img", "images", "tokens", "it", "examples", "words", "frames"))
+_COUNTS = frozenset(
+    ("reward", "rewards", "rew", "return", "returns", "score", "scores", "length", "len", "fitness", "loss")
+)
+
+
+def _is_word(text: str) -> bool:
+    """Whether ``Heun 90.58%`` may name a metric, which ``or 90.58%`` does not."""
+    return len(text) > 2 and text[0].isupper() and len(words(text)) < 3
+
+
+# "Accuracy of the network": these do not tell one metric from another.
+_GENERIC = frozenset(
+    (
+        "network",
+        "model",
+        "classifier",
+        "net",
+        "ensemble",
+        "all",
+        "set",
+        "data",
+        "dataset",
+        "prediction",
+        "determination",
+        "it",
+    )
+)
 
 
 def _known(part: str) -> bool:
@@ -365,21 +413,21 @@ def _nearest(parts: list[str]) -> str:
     return "_".join(parts[start:] or parts[-2:])
 
 
-def _head(phrase: str) -> tuple[str, str | None]:
-    """ "Accuracy of the network on the test images" -> ("Accuracy", "test")."""
+def _head(phrase: str) -> tuple[str, str]:
+    """What is measured, and of what: "Accuracy of the network on the test images" -> ("Accuracy", "the network ...")."""
     phrase = phrase.strip()
     if found := patterns.LEADING.match(phrase):
         phrase = phrase[found.end() :]
     found = patterns.PREPOSITION.search(phrase)
     if found is None:
-        return phrase, None
+        return phrase, ""
     head, tail = phrase[: found.start()].strip(), phrase[found.end() :]
     if kind(normalise(head)) != STRONG:
         if kind(normalise(tail)) == STRONG:
-            return f"{head} {tail}", None
+            return f"{head} {tail}", ""
         if found.group().strip().lower() == "with":
-            return tail, None
-    return head, next((split for word in words(tail) if (split := split_of(word))), None)
+            return tail, ""
+    return head, tail
 
 
 def _tell_apart(line: Line, seen: dict[int, str | None]) -> None:

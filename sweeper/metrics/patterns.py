@@ -14,6 +14,7 @@ NOISE = re.compile(
     r"""
     \b[IWEFD]\d{4}\s\d\d:\d\d:\d\d\.\d+\s+\d+\s[^\s\]]+\]                           # glog
     | \d{4}[-/.]\d\d?[-/.]\d\d?(?:[T_\s]\d\d?[:-]\d\d(?:[:-]\d\d)?)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?
+    | \b\d\d/\d\d\s\d\d:\d\d:\d\d\b                                             # 01/31 10:00:00
     | \b\d\d?[-/](?:\d\d?|[A-Z][a-z]{2})[-/]\d{2,4}\b                               # 21/10/2024
     | \b(?:\d+\s?(?:d|days?),?\s+)?\d+:\d\d(?::\d\d)?(?:[.,]\d+)?\b(?!:)            # 0:12, 1:02:03.5
     | \b(?:INFO|DEBUG|WARNING|WARN|ERROR|CRITICAL|Level\s\d+)\b(?:[:|])?(?:root:)?  # logging
@@ -30,7 +31,7 @@ NOISE = re.compile(
     re.VERBOSE,
 )
 COUNTED = re.compile(  # "train loss after 8 epochs: 0.1", "Accuracy of the network on the 10000 test images: 98 %"
-    r"\b(?:after|on|over|at|for|of|in|from|across)\s+(?:the\s+)?(?:first\s+|last\s+|all\s+)?(?:epoch\s+|step\s+)?"
+    r"\b(after|on|over|at|for|of|in|from|across)\s+(?:the\s+)?(?:first\s+|last\s+|all\s+)?(?:epoch\s+|step\s+)?"
     r"(\d[\d,]*)((?:\s+[^\W\d][\w-]*){0,3}?)(?=\s*(?:[:=]|is\b|was\b))",
     re.IGNORECASE,
 )
@@ -59,9 +60,9 @@ UNITS = re.compile(
     r"|px|W|\w+/(?:s|sec|second|step|it|batch|epoch|min|h|hour)|params|parameters|samples|examples|images|tokens|files"
     r"|秒|分钟|小时)(?![\w:=])"
 )
-ATTACHED = re.compile(r"[^\W\d]|[@#]|\.\d|-\d|:\d")
+ATTACHED = re.compile(r"(?!dB\b)(?:[^\W\d]|[@#]|\.\d|-\d|:\d)")
 REST = re.compile(r"\s?[^\s,;|)\]}]*")
-RATIO = re.compile(r"\s?/\s?(\d+(?:\.\d+)?)(?![\w.])(?:\s*\(\s*([-+]?\d+(?:\.\d+)?)\s*%\s*\))?")
+RATIO = re.compile(r"\s?/\s?(\d+)(?![\w.]*\d)(?:\s*\(\s*([-+]?\d+(?:\.\d+)?)\s*%\s*\))?")
 OF = re.compile(r"\s*(?:/|\bof\b|\bout of\b|\bsur\b|\bvon\b|\bde\b|\bиз\b)\s*(\d[\d,]*)(?![\w.]*\d)")
 AFTER_STEP = re.compile(
     r"\s*(?:st|nd|rd|th)?\s*((?:epochs?|steps?|iterations?|iters?|updates?)\b|轮|个?epoch|回合|步|エポック|에포크)",
@@ -82,6 +83,9 @@ CONFIG_KEY = re.compile(
 KEY = re.compile(r"['\"]?([\w./@-]+)['\"]?\s*[:=]\s*$")
 REPR = re.compile(r"\b[A-Z]\w*\((?:[a-z_]\w*=|$)")
 
+COCO = re.compile(  # the summary of pycocotools
+    r"Average (Precision|Recall)\s+\(A[PR]\) @\[ IoU=([\d.]+)(:[\d.]+)?\s*\| area=\s*(\w+) \| maxDets=\s*(\d+) \] = (-?[\d.]+)"
+)
 LABEL = re.compile(
     r"\W*([^\W\d][\w-]*(?:\s[^\W\d][\w-]*)?)(?::\s+(?=[^\W\d])|\s+[A-Za-z]\w*=\s*\d|\]\s)"
 )  # what a line begins with

@@ -43,7 +43,8 @@ def named(
             continue
         labels = list(dict.fromkeys(key[1] for key in keys))
         if len(labels) > _MOST_LABELS:  # so many are no labels but the beginnings of sentences
-            _split(out, name, keys, curves, drafts, traits, epochs)
+            plain = [key for key in keys if not key[1]]
+            _split(out, name, plain or keys, curves, drafts, traits, epochs)
             continue
         for label in labels:
             full = f"{label}_{name}" if label and len(labels) > 1 else name

@@ -25,7 +25,7 @@ DOWN = words_of(
     verlust fehler fehlerrate perte erreur pérdida perdida erro perda потери потеря ошибка 손실 오차"""
 )
 UP = words_of(
-    """acc accuracy accu accs top1 top3 top5 auc auroc auprc aupr roc ap map map50 map75 map5095 mar iou miou
+    """acc accuracy eprewmean accu accs top1 top3 top5 auc auroc auprc aupr roc ap map map50 map75 map5095 mar iou miou
     fwiou dice f1 fscore f1score fmeasure fbeta f05 f2 precision recall prec rec sensitivity specificity kappa
     qwk mcc r2 rsquared corr correlation pearson spearman kendall ndcg mrr hits bleu bleu4 rouge rouge1 rouge2
     rougel rougelsum meteor cider spice chrf psnr ssim msssim reward rewards rew return returns score scores
@@ -76,6 +76,7 @@ _HARD = words_of(  # never, whatever stands beside them
     mem gb mb num n count version date size sizes len length params ckpt checkpoint id ids idx index seed port
     pid rank v_num vnum 时间 耗时 用时 数量 大小"""
 )
+_COSTS = words_of("batch_cost data_cost reader_cost data time_cost")  # in time, not in loss
 _RATES = words_of(
     "error success win hit pass solve acceptance recall accuracy fail failure positive negative detection wer"
 )
@@ -99,7 +100,7 @@ SPLIT_LABELS = words_of(
 # Begin lines of any kind, so they tell no metrics apart.
 NO_LABELS = words_of(
     """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner
-    engine process result results metrics summary final best new current saving saved model train_model"""
+    engine process result results metrics summary stats averaged final best new current saving saved model train_model"""
 )
 PLURALS = words_of("epochs steps iterations iters rounds updates batches trees episodes")
 _WORD = re.compile(r"[a-z]+\d*|\d+|[^\W\d_a-z]+")
@@ -160,17 +161,19 @@ def kind(name: str) -> str:
         return STRONG
     if parts[-1] == "rate" and len(parts) > 1 and (parts[-2] in _RATES or strong):
         return STRONG
+    if joined in _COSTS:
+        return NEVER
     if any(part in _NEVER for part in parts) or joined in _NEVER:
         return NEVER if not strong or any(part in _HARD for part in parts) else STRONG
     if joined.endswith(("_per_second", "_per_sec", "_per_s")) or (
         parts[0] in ("n", "num", "no", "total") and not strong
     ):
         return NEVER
-    if joined in _SETTING or any(part in _SETTING for part in parts) or "learning_rate" in joined:
+    if joined in _SETTING or any(part.rstrip("0123456789") in _SETTING for part in parts) or "learning_rate" in joined:
         return STRONG if parts[-1] in METRIC and parts[0] != "target" else SETTING
     if parts[0] == "best" and len(parts) > 1 and not strong:
         return STRONG
-    return STRONG if strong and parts[0] not in ("target", "min", "max") else (WEAK if not strong else SETTING)
+    return WEAK if not strong else SETTING if parts[0] == "target" else STRONG
 
 
 # As bytes without digits, for a quick look at a line.
