@@ -20,6 +20,7 @@ from libtmux.exc import LibTmuxException
 from sweeper.errors import SweepError
 
 MINIMUM = (3, 0)
+SERVER = "default"  # the user's own: also where $TMUX, from which sweep was typed, is another (tmux -L)
 _ODD = re.compile(r"[^\w=.,+@%/-]+")
 INSTALL = (
     "tmux is not installed. Install it (Debian, Ubuntu: sudo apt install tmux), "
@@ -49,7 +50,7 @@ def run(*words: str) -> list[str]:
     """Run one tmux command (";" as a word of its own separates several) and give its lines. Raises SweepError."""
     for patience in (0.05, 0.2, 0.5, None):
         try:
-            result = libtmux.Server().cmd(*words)
+            result = libtmux.Server(socket_name=SERVER).cmd(*words)
         except LibTmuxException as error:
             raise SweepError(INSTALL if shutil.which("tmux") is None else f"tmux: {error}") from error
         if patience is None or result.returncode == 0 or "server exited" not in " ".join(result.stderr):
@@ -89,6 +90,21 @@ def sessions() -> dict[str, str]:
     return found
 
 
+def session_of(folder: str) -> str | None:
+    """The session that was made for this sweep folder, by the name that it has now."""
+    return next((name for name, owner in sessions().items() if owner == folder), None)
+
+
+def own_session(name: str) -> str:
+    """The session that this process runs in, by its id (``$3``), which outlives any renaming; else ``name``."""
+    number = os.environ.get("TMUX", "").rpartition(",")[2]
+    return f"${number}" if number.isdigit() else name
+
+
+def _target(session: str) -> str:
+    return f"{session}:" if session.startswith("$") else f"={session}:"
+
+
 def free_name(wanted: str, folder: str) -> tuple[str, bool]:
     """The session's name for this sweep folder, and whether such a session stands: one that somebody else has taken
     gets a suffix."""
@@ -121,7 +137,16 @@ def new_window(session: str, name: str, argv: Sequence[str], *, front: bool = Fa
     """A window at the end of a session, behind the others unless ``front``. Raises SweepError."""
     place = [] if front else ["-d"]
     lines = run(
-        "new-window", *place, "-t", f"={session}:", "-n", name, "-P", "-F", "#{window_id} #{pane_id}", *map(word, argv)
+        "new-window",
+        *place,
+        "-t",
+        _target(session),
+        "-n",
+        name,
+        "-P",
+        "-F",
+        "#{window_id} #{pane_id}",
+        *map(word, argv),
     )
     return _pane(lines)
 
@@ -138,6 +163,8 @@ def rename(pane: Pane, text: str) -> None:
 def keep(pane: Pane) -> None:
     """Let the window stay, with what it shows, when its process has ended."""
     _quietly("set-option", "-w", "-t", pane.window, "remain-on-exit", "on")
+    # tmux's own word in the last row (since 3.3) would scroll the output out of every smaller terminal.
+    _quietly("set-option", "-w", "-t", pane.window, "remain-on-exit-format", "")
 
 
 def close(pane: Pane) -> None:
@@ -155,7 +182,7 @@ def _quietly(*words: str) -> None:
 def panes(session: str) -> dict[str, bool]:
     """The pane ids of a session, each with whether its process has ended; empty where the session is gone."""
     try:
-        lines = run("list-panes", "-s", "-t", f"={session}:", "-F", "#{pane_id} #{pane_dead}")
+        lines = run("list-panes", "-s", "-t", _target(session), "-F", "#{pane_id} #{pane_dead}")
     except SweepError:
         return {}
     return {line.split()[0]: line.split()[1] == "1" for line in lines if line}
@@ -174,17 +201,25 @@ def attach(session: str, pane: str | None) -> None:
     """Become tmux, attached to the session (and its window with that pane). Returns never. Raises SweepError."""
     if pane is not None:
         _quietly("select-window", "-t", pane)
-    verb = "switch-client" if os.environ.get("TMUX") else "attach-session"
+    inside = os.environ.get("TMUX", "").partition(",")[0]
+    here = bool(inside) and os.path.realpath(inside) == os.path.realpath(_socket())
+    if not here:
+        os.environ.pop("TMUX", None)  # in another server's window ours is shown inside of it
     try:
-        os.execvp("tmux", ["tmux", verb, "-t", f"={session}"])
+        os.execvp("tmux", ["tmux", "-L", SERVER, "switch-client" if here else "attach-session", "-t", f"={session}"])
     except OSError as error:
         raise SweepError(INSTALL) from error
+
+
+def _socket() -> str:
+    """Where the user's own server listens (tmux(1), -L)."""
+    return os.path.join(os.environ.get("TMUX_TMPDIR") or "/tmp", f"tmux-{os.getuid()}", SERVER)
 
 
 def pane_of(session: str, pid: int) -> str | None:
     """The pane whose process is ``pid``."""
     try:
-        lines = run("list-panes", "-s", "-t", f"={session}:", "-F", "#{pane_id} #{pane_pid}")
+        lines = run("list-panes", "-s", "-t", _target(session), "-F", "#{pane_id} #{pane_pid}")
     except SweepError:
         return None
     return next((line.split()[0] for line in lines if line.split()[1:] == [str(pid)]), None)

@@ -126,7 +126,7 @@ def attach(name: str | None, run: int | None, runs_dir: str | None) -> int:
         if run is not None and record is None and run not in store.wanted():
             raise InputError(f"there is no run {run} in {sweep.name}")
     tmux.check()
-    session = now.session
+    session = tmux.session_of(str(sweep.path)) or now.session  # its user may have renamed it
     if not session or not tmux.panes(session):
         raise InputError(
             f"{sweep.name} has no tmux session now (it is {now.state}): "

@@ -52,7 +52,7 @@ class Windows:
         from sweeper import tmux
 
         self._tmux = tmux
-        self.session = session
+        self.session = tmux.own_session(session)  # its user may rename it
         self._argv: Sequence[str] = (
             sys.executable,
             "-I",
