@@ -361,7 +361,7 @@ def _answers(sweep: paths.SweepDir, seen: int) -> bool:
     except OSError:
         return "scheduler ends:" in _tail(sweep.log, seen) and not alive(sweep)
     line.close()
-    return True
+    return alive(sweep)  # one whose folder was deleted and made anew may listen there still
 
 
 def _wait_until(condition: Callable[[], bool], possible: Callable[[], bool]) -> None:
