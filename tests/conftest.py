@@ -17,6 +17,7 @@ import pytest
 from sweeper import folders, launch, model, paths, procs
 from sweeper.store import Store, open_store
 
+TMUX = shutil.which("tmux") or "tmux"  # a test may hide it
 PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
 
 
@@ -104,7 +105,7 @@ def tmux_socket(sockets: Path) -> Path:
 
 def end_tmux(sockets: Path) -> None:
     """End the private server, by its socket."""
-    subprocess.run(["tmux", "-S", tmux_socket(sockets), "kill-server"], capture_output=True, check=False)
+    subprocess.run([TMUX, "-S", tmux_socket(sockets), "kill-server"], capture_output=True, check=False)
 
 
 class Workshop:

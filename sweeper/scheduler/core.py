@@ -28,11 +28,13 @@ from sweeper.store.db import PAUSE, RUN, STOP
 from sweeper.store.rebuild import LOST_LIMIT, REBUILT, is_damage, put_aside
 
 OPENING = 30.0  # seconds within which a standby must have reported
+LOOK = 2.0  # seconds between two looks whether the window of one that has not is still there
 AGAIN = 5.0  # seconds until something that did not work is tried again
 STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
 ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
 LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
 HUSH = 0.01  # seconds after a "go" in which nothing else is done, so that the run begins undisturbed
+TWICE = 1.5  # seconds within which a second Ctrl-C in a chain means the whole chain
 STALE = "its file was deleted or replaced"
 HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
 
@@ -54,6 +56,7 @@ class Worker:
 
     opened: Opened
     since: float
+    look_at: float
     stage: Stage = Stage.OPENING
     number: int = 0
     started: bool = False
@@ -95,6 +98,7 @@ class Scheduler:
         self.deaths = 0
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.hung_up = False
+        self.interrupted_at = -TWICE
         self.hold_until = 0.0
         self.quiet_until = 0.0
         self.leaving = False
@@ -128,7 +132,7 @@ class Scheduler:
     def _sleep(self) -> None:
         now = time.monotonic()
         until = [max(moment, self.quiet_until) for moment, _ in self.later]
-        until += [worker.since + OPENING for worker in self.workers if worker.stage is Stage.OPENING]
+        until += [worker.look_at for worker in self.workers if worker.stage is Stage.OPENING]
         until += [adopted.check_at for adopted in self.adopted if adopted.pidfd is None]
         until += [moment for moment in (self.hold_until, self.quiet_until) if moment > now]
         left = min(until) - now if until else 0.0
@@ -344,10 +348,13 @@ class Scheduler:
                 free -= 1
         if free > 0 or time.monotonic() >= self.quiet_until:
             self._prefetch(free)
+        now = time.monotonic()
         for worker in list(self.workers):
-            if worker.stage is Stage.OPENING and time.monotonic() > worker.since + OPENING:
-                self.word.log("a window opened, but no supervisor reported from it")
-                self._lost_standby(worker)
+            if worker.stage is Stage.OPENING and now > worker.look_at:
+                worker.look_at = now + LOOK
+                if now > worker.since + OPENING or not self.engine.there(worker.opened):
+                    self.word.log("a window opened, but no supervisor reported from it")
+                    self._lost_standby(worker)
         for adopted in list(self.adopted):
             if adopted.pidfd is None and time.monotonic() >= adopted.check_at:
                 self._settle_adopted(adopted)
@@ -380,7 +387,8 @@ class Scheduler:
             self._at(0.0, lambda: None)  # the next one after a look at what supervisors say
 
     def _open(self) -> None:
-        worker = Worker(self.engine.open(), time.monotonic())
+        now = time.monotonic()
+        worker = Worker(self.engine.open(), now, now + LOOK)
         self.workers.append(worker)
         if worker.channel is not None:
             self._listen_to(worker)
@@ -461,8 +469,10 @@ class Scheduler:
         if message is None:
             return
         if message["kind"] == "wake":
-            self._load()
-            visitor.send("ok")
+            try:
+                self._load()
+            finally:
+                visitor.send("ok")  # also where the queue cannot be read now: it will be
         elif message["kind"] == "hello":
             worker = next(
                 (
@@ -515,14 +525,19 @@ class Scheduler:
             self.store.set_state(worker.number, state, str(message["text"]))
         elif kind == "ended":
             worker.stage = Stage.ENDED
+            if message.get("closed") and self.hold_until < time.monotonic():
+                self.hold_until = time.monotonic() + HANGUP_PAUSE  # or the whole session was: SIGHUP will tell
             self._fill()
         elif kind == "recorded":
             worker.recorded = True
             number, worker.number = worker.number, 0
-            self._bid_farewell(worker, str(message["outcome"]["outcome"]))
+            self._bid_farewell(worker, number, str(message["outcome"]["outcome"]))
             self._enter_outcome(number, Outcome.from_json(message["outcome"]))
         elif kind == "interrupt":
-            self.stop("Ctrl-C, twice")
+            now = time.monotonic()
+            if now - self.interrupted_at < TWICE:
+                self.stop("Ctrl-C, twice")
+            self.interrupted_at = now
         else:
             self._hear_trouble(worker, kind, message)
 
@@ -580,10 +595,14 @@ class Scheduler:
         )
         self.engine.begun(worker.opened, self.line.title(worker.number))
 
-    def _bid_farewell(self, worker: Worker, outcome: str) -> None:
+    def _bid_farewell(self, worker: Worker, number: int, outcome: str) -> None:
         """The window of a run that did not end well stays; only then may its process leave."""
 
         def look_after() -> None:
+            if outcome != model.DONE:
+                self.engine.begun(
+                    worker.opened, self.line.title(number)
+                )  # a short one may have ended before it got its name
             self.engine.ended(worker.opened, outcome == model.DONE)
             self._dismiss(worker)
 
@@ -640,8 +659,6 @@ class Scheduler:
             self._put_back(number)
             self.word.log(f"run {number}: {outcome.outcome}, {outcome.reason}; tried again")
             return
-        if outcome.reason == "its window was closed" and self.hold_until < time.monotonic():
-            self.hold_until = time.monotonic() + HANGUP_PAUSE  # or the whole session was: SIGHUP will tell
         reason = self.word.ended(spec, number, outcome)
         if reason and self.line.wish.want == RUN:
             self.stop(reason)

@@ -36,6 +36,7 @@ class Engine(Protocol):
     in_order: bool  # a ready run waits for an earlier one that is still being prepared
 
     def open(self) -> Opened: ...
+    def there(self, opened: Opened) -> bool: ...
     def begun(self, opened: Opened, title: str) -> None: ...
     def ended(self, opened: Opened, well: bool) -> None: ...
     def gone(self, opened: Opened) -> bool: ...
@@ -71,6 +72,10 @@ class Windows:
         opened = Opened(pane=self._tmux.new_window(self.session, "standby", self._argv))
         procs.crashpoint("standby opened")
         return opened
+
+    def there(self, opened: Opened) -> bool:
+        assert opened.pane is not None
+        return opened.pane.pane in self._tmux.panes(self.session)
 
     def begun(self, opened: Opened, title: str) -> None:
         assert opened.pane is not None
@@ -121,6 +126,9 @@ class Chain:
                 os._exit(status)
         theirs.close()
         return Opened(channel=ours, pid=pid)
+
+    def there(self, opened: Opened) -> bool:
+        return True  # the end of its channel would have told
 
     def begun(self, opened: Opened, title: str) -> None:
         return

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAREWELL = 5.0  # seconds that an ended supervisor waits for its scheduler to look after the window
 RETRY = 1.0  # seconds between two tries to write what a full disk refused
+CLOSED = "its window was closed"
 TWICE = 1.5  # seconds within which a second Ctrl-C in a chain means the whole chain
 _IN, _OUT, _GONE = select.POLLIN, select.POLLOUT, select.POLLHUP | select.POLLERR | select.POLLNVAL
 _SIGNALS = (signal.SIGCHLD, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -163,7 +164,7 @@ class Supervisor:
                 if self.running is not None and self.running.relay is not None:
                     self.running.relay.resize()
             elif number == signal.SIGHUP:
-                self.stop(model.STOPPED, "its window was closed")
+                self.stop(model.STOPPED, CLOSED)
             else:
                 self.stop(model.STOPPED, f"its supervisor was ended by {signal.Signals(number).name}")
 
@@ -326,22 +327,20 @@ class Supervisor:
         if data:
             if self.running is not None and self.running.relay is not None:
                 self.running.relay.type(data)
-            if b"\x03" in data:
+            for _ in range(data.count(b"\x03")):
                 self._interrupt()
             return
         self.window.gone = True
         if not self.chain:
-            self.stop(model.STOPPED, "its window was closed")
+            self.stop(model.STOPPED, CLOSED)
 
     def _interrupt(self) -> None:
         """Ctrl-C reached the run by its terminal; a second one soon after means the whole chain."""
-        now = time.monotonic()
         if self.chain:
-            if now - self.interrupted_at < TWICE:
-                self._tell("interrupt")
-            else:
+            self._tell("interrupt")  # the second one may reach the next run's supervisor: the scheduler counts
+            if time.monotonic() - self.interrupted_at > TWICE:
                 self.window.write(b"\r\n[sweep: Ctrl-C went to this run; once more now stops the sweep]\r\n")
-        self.interrupted_at = now
+        self.interrupted_at = time.monotonic()
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -395,7 +394,7 @@ class Supervisor:
             outcome = run.outcome(*verdict)
             self.window.write(_farewell(run, outcome))
         procs.crashpoint("before ended")
-        self._tell("ended", number=run.job.number)
+        self._tell("ended", number=run.job.number, closed=verdict == (model.STOPPED, CLOSED))
         self._release()
         if outcome is None:
             self._drain(run)
