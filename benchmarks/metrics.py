@@ -107,7 +107,7 @@ def training(size: int) -> dict[str, bytes]:
             lambda n: (
                 f"Train Epoch: {n // 50} [{n % 50 * 64}/3200 ({n % 50 * 2}%)]\tLoss: {some():.6f}\r\n"
                 if n % 50
-                else f"\r\nTest set: Average loss: {some():.4f}, Accuracy: {int(some() * 1e4)}/10000 ({some() * 100:.0f}%)\r\n"
+                else f"\r\nTest set: Average loss: {some():.4f}, Accuracy: {n % 10000}/10000 ({n % 100}%)\r\n"
             )
         ),
         "dicts": fill(
@@ -125,7 +125,8 @@ def training(size: int) -> dict[str, bytes]:
         ),
         "CatBoost": fill(
             lambda n: (
-                f"{n}:\tlearn: {some():.7f}\ttest: {some():.7f}\tbest: {some():.7f} ({n})\ttotal: {n % 60}m 3s\tremaining: 2m 10s\r\n"
+                f"{n}:\tlearn: {some():.7f}\ttest: {some():.7f}\tbest: {some():.7f} ({n})\ttotal: {n % 60}m 3s"
+                "\tremaining: 2m 10s\r\n"
             )
         ),
     }

@@ -124,8 +124,8 @@ def test_lines(line: str, wanted: dict[str, float]) -> None:
 
 
 def test_settings_over_many_lines_are_no_metrics() -> None:
-    text = "SGDClassifier(alpha=0.0001, average=False,\n       l1_ratio=0.15, loss='log',\n       power_t=0.5)\nloss: 0.25\n"
-    assert last(text) == {"loss": 0.25}
+    text = "SGDClassifier(alpha=0.0001, average=False,\n       l1_ratio=0.15, loss='log',\n       power_t=0.5)\n"
+    assert last(text + "loss: 0.25\n") == {"loss": 0.25}
 
 
 def test_a_learning_rate_counts_only_if_it_changes() -> None:

@@ -93,8 +93,8 @@ def direction(name: str) -> str | None:
 # people speak of (accuracy) before the loss that stands for it.
 _PART_RANK = {"val": 0, "eval": 0, "test": 1, None: 2, "train": 4}
 _AUXILIARY = words_of(
-    """entropy kl kld approx policy value critic actor gradient grad norm gnorm clip fraction explained variance box cls dfl
-    obj aux reg l1 l2 smoothed step td component weighted macro micro running best lr std precision recall prec
+    """entropy kl kld approx policy value critic actor gradient grad norm gnorm clip fraction explained variance box cls
+    dfl obj aux reg l1 l2 smoothed step td component weighted macro micro running best lr std precision recall prec
     sensitivity specificity top5 kappa len length"""
 )
 

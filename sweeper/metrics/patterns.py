@@ -9,6 +9,7 @@ NUMBER = re.compile(
     r"(?:(?:0,\d+|(?<!\d,)[1-9]\d*,(?:\d\d|\d{4,}))(?![\d.])(?!,\d)"  # a decimal comma: 0,95 and 2,3263, not 1,234
     r"|(?:(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)\b)"
 )
+WHOLE = re.compile(r"[-+]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)")
 # What looks like numbers or names and is neither; blanked out so that places on the line stay what they are.
 NOISE = re.compile(
     r"""
@@ -72,8 +73,8 @@ AFTER_STEP = re.compile(
 # Dumps of settings.
 DUMP = re.compile(
     r"\b(?:Namespace|Config(?:uration)?|Arguments|Args|HParams|Hparams|Params|dict|OmegaConf|Box|AttrDict|EasyDict|CfgNode)\("
-    r"|^\W*(?:\w+\s){0,2}(?:args|arguments|config|configuration|hparams|hyper[- ]?param\w*|params|parameters|settings|options"
-    r"|flags)\s*[:=({\[]",
+    r"|^\W*(?:\w+\s){0,2}(?:args|arguments|config|configuration|hparams|hyper[- ]?param\w*|params|parameters|settings"
+    r"|options|flags)\s*[:=({\[]",
     re.IGNORECASE,
 )
 NOT_NUMBERS = re.compile(r"['\"]?[:=]\s*(?:None|null|True|False|true|false|['\"](?![-+.\d]))")
@@ -84,7 +85,8 @@ KEY = re.compile(r"['\"]?([\w./@-]+)['\"]?\s*[:=]\s*$")
 REPR = re.compile(r"\b[A-Z]\w*\((?:[a-z_]\w*=|$)")
 
 COCO = re.compile(  # the summary of pycocotools
-    r"Average (Precision|Recall)\s+\(A[PR]\) @\[ IoU=([\d.]+)(:[\d.]+)?\s*\| area=\s*(\w+) \| maxDets=\s*(\d+) \] = (-?[\d.]+)"
+    r"Average (Precision|Recall)\s+\(A[PR]\) @\[ IoU=([\d.]+)(:[\d.]+)?\s*"
+    r"\| area=\s*(\w+) \| maxDets=\s*(\d+) \] = (-?[\d.]+)"
 )
 LABEL = re.compile(
     r"\W*([^\W\d][\w-]*(?:\s[^\W\d][\w-]*)?)(?::\s+(?=[^\W\d])|\s+[A-Za-z]\w*=\s*\d|\]\s)"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.metrics import lines
-from sweeper.metrics.lines import Line, Span
+from sweeper.metrics.scan import Line, Span
 from sweeper.metrics.vocabulary import STRONG
 
 FORGET = 50_000  # shapes: logs of free text have no end of them

@@ -100,7 +100,7 @@ SPLIT_LABELS = words_of(
 # Begin lines of any kind, so they tell no metrics apart.
 NO_LABELS = words_of(
     """wandb info debug warning error root main rank worker stdout stderr log logger output trainer runner
-    engine process result results metrics summary stats averaged final best new current saving saved model train_model"""
+    engine process result results metrics summary stats averaged final best new current saving saved model"""
 )
 PLURALS = words_of("epochs steps iterations iters rounds updates batches trees episodes")
 _WORD = re.compile(r"[a-z]+\d*|\d+|[^\W\d_a-z]+")

@@ -1,0 +1,235 @@
+"""Some lines of a log: told apart by shape, so that the numbers of a shape can be read all at once."""
+
+from __future__ import annotations
+
+import re
+
+from sweeper.metrics import bars, glance, recipe, tables
+from sweeper.metrics.columns import Columns, Job
+from sweeper.metrics.context import context_of
+from sweeper.metrics.recipe import Recipe
+from sweeper.metrics.state import State
+
+_DRAFTED = 8  # once so many lines were redrawn, the last states of bars make the curve
+_DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
+_EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
+_DIGIT = re.compile(rb"[0-9]")
+_NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
+
+
+class Batch:
+    """Some lines: told apart by shape, then read shape by shape."""
+
+    def __init__(self, state: State, data: bytes, ended: bool) -> None:
+        self.state = state
+        self.lines = data.split(b"\n")
+        if not self.lines[-1]:
+            self.lines.pop()
+        self.is_draft: set[int] = set()
+        self.is_piece: set[int] = set()  # states of a redrawn line but the one that stands in the end
+        if b"\r" in data:
+            self._redraws(ended)
+        self.columns = Columns(state, self.lines)
+        self.rows: dict[tuple[str, tables.Table | None], dict[bytes, list[int]]] = {}
+        self.draft_rows: dict[tuple[str, bytes], list[int]] = {}
+        self.last_rule = 0
+        self.skip: list[int] = []  # lines of shapes that say nothing
+
+    def _redraws(self, ended: bool) -> None:
+        """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
+        state = self.state
+        out: list[bytes] = []
+        for line in self.lines:
+            if b"\r" not in line:
+                out.append(line)
+                continue
+            pieces = [piece for piece in line.split(b"\r") if piece and not piece.isspace()]
+            if not pieces:
+                continue
+            finals = bars.finals(pieces)
+            if not ended and finals[-1] == len(pieces) - 1 and bars.bar(pieces[-1]) is not None:
+                finals.pop()
+            state.redrawn += 1
+            if len(finals) < len(pieces) and state.redrawn <= _DRAFTED:
+                last = set(finals)
+                drafts = [place for place in range(len(pieces)) if place not in last]
+                kept = set(drafts[:: max(1, -(-len(drafts) // _DRAFTS))])
+                shown = sorted(last | kept)
+            else:
+                kept, shown = set(), finals
+            for place in shown:
+                if place in kept:
+                    self.is_draft.add(len(out))
+                elif place + 1 < len(pieces):
+                    self.is_piece.add(len(out))
+                out.append(pieces[place])
+        self.lines = out
+
+    def run(self) -> None:
+        state = self.state
+        known = self._bucket()
+        strip = recipe.SHAPELESS
+        drafts = self.is_draft
+        for place, line in enumerate(self.lines):
+            shape = line.translate(None, strip)
+            rows = known.get(shape)
+            if rows is None:
+                if self._special(place, line, shape, known):
+                    known = self._bucket()
+            elif drafts and place in drafts:
+                self._draft(place, shape)
+            else:
+                rows.append(place)
+        self._read()
+        self.columns.end()
+        state.lines += len(self.lines)
+
+    def _bucket(self) -> dict[bytes, list[int]]:
+        return self.rows.setdefault(self.state.context, {})
+
+    def _read(self) -> None:
+        """Read all lines that were put aside by their shapes."""
+        jobs = []
+        for (split, _), shapes in self.rows.items():
+            for shape, places in shapes.items():
+                if places and places is not self.skip:
+                    made = recipe.of(shape, self.lines[places[0]])
+                    if made.fields:
+                        jobs.append(Job(made, places[:], split))
+                    places.clear()
+        drafts = []
+        for (split, shape), places in self.draft_rows.items():
+            made = recipe.of(shape, self.lines[places[0]])
+            if made.fields:
+                drafts.append(Job(made, places, split))
+        self.draft_rows = {}
+        self.columns.read(jobs, drafts)
+
+    def _special(self, place: int, line: bytes, shape: bytes, known: dict[bytes, list[int]]) -> bool:
+        """A line of a shape that is new in this context, or that changes the context; True if it changed."""
+        state = self.state
+        if len(shape) == len(line) or (not _DIGIT.search(line) and not _NAN.search(line)):
+            if not line.strip():
+                known[shape] = self.skip
+                return False
+            if not _DIGIT.search(line) and not _NAN.search(line):
+                if place in self.is_piece or place in self.is_draft:
+                    return False
+                before = state.context
+                state.heading(line, lambda: self._epoch_before(place))
+                if tables.is_rule_bytes(line):
+                    self.last_rule = place
+                return before != state.context
+        if state.table is None and not state.ambient.dump_depth and place not in self.is_draft:
+            if not glance.may_matter(line, state.barren):
+                state.tried += 1
+                return False
+            state.tried += 1
+        made = recipe.of(shape, line)
+        state.fruitful += bool(made.fields)
+        if state.ambient.in_dump(line, made.dump):
+            return False
+        if state.table is not None:
+            return self._in_table(place, line, shape, made)
+        return self._plain(place, line, shape, made, known)
+
+    def _plain(self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]]) -> bool:
+        ambient = self.state.ambient
+        if b"%|" in line and place not in self.is_draft and (table := tables.header(line.decode("utf-8", "replace"))):
+            self.state.table = table
+            return True
+        if made.fields and not made.dump:
+            if place in self.is_draft:
+                self._draft(place, shape)
+                return False
+            if made.epoch and ambient.lapses:
+                if (epoch := self._epoch_of(made, line)) is not None and ambient.lapse(epoch):
+                    self._bucket().setdefault(shape, []).append(place)
+                    return True
+                known[shape] = [place]
+                self._read()
+                del known[shape]
+                return False
+            known[shape] = [place]
+            return False
+        if made.marks:
+            before = ambient.split
+            self._mark(place, line, made)
+            return before != ambient.split
+        if len(line) < 200 and not made.dump:
+            before = ambient.split
+            table = tables.header(line.decode("utf-8", "replace"))
+            if table is not None:
+                self.state.table = table
+                return True
+            if split := context_of(line.decode("utf-8", "replace")):
+                ambient.heading(split, self._epoch_before(place))
+            if before != ambient.split:
+                return True
+        if made is recipe.NOTHING and len(known) < recipe.FORGET:
+            known[shape] = self.skip
+        return False
+
+    @staticmethod
+    def _epoch_of(made: Recipe, line: bytes) -> float | None:
+        rows = made.numbers([line])
+        return recipe.number(rows[0][made.epoch - 1]) if rows else None
+
+    def _epoch_before(self, place: int) -> float | None:
+        """The epoch that the last lines before ``place`` name."""
+        for line in reversed(self.lines[max(0, place - 50) : place]):
+            if found := _EPOCH.search(line):
+                return float(found.group(1))
+        return None
+
+    def _mark(self, place: int, line: bytes, made: Recipe) -> None:
+        """A line that only says where we are: it holds for the lines after it."""
+        rows = made.numbers([line])
+        if rows is None:
+            made = recipe.build(line)
+            rows = made.numbers([line]) if made.marks else None
+        if rows is None:
+            return
+        ambient = self.state.ambient
+        self.columns.noted = place
+        self.columns.steps.append(ambient.mark(made, rows[0], self.last_rule if made.back else place))
+        if place not in self.is_draft:
+            ambient.heading(context_of(line.decode("utf-8", "replace")), ambient.epoch, marker=True)
+
+    def _in_table(self, place: int, line: bytes, shape: bytes, made: Recipe) -> bool:
+        table = self.state.table
+        assert table is not None
+        if place in self.is_draft:
+            return False
+        row = table.row(line.decode("utf-8", "replace"))
+        if row is None and place in self.is_piece:
+            return self._plain(place, line, shape, made, self._bucket())
+        if row is None:
+            self.state.table = None
+            known = self._bucket()
+            if (rows := known.get(shape)) is not None:
+                rows.append(place)
+            else:
+                self._plain(place, line, shape, made, known)
+            return True
+        step, step_name, values = row
+        ambient = self.state.ambient
+        if step is None:
+            holds = self.columns.holding([place])[0]
+            step, step_name = (holds.value, holds.name) if holds.name else (None, "index")
+        else:
+            ambient.reached(step, step_name, table.total(line))
+        for metric, (value, kind) in values.items():
+            if not (table.restates and self._restated(metric, value)):
+                self.columns.add((ambient.split, "", metric), place, step, step_name, value, kind)
+        return False
+
+    def _restated(self, metric: str, value: float) -> bool:
+        """Whether ``value`` is only the last value of that metric, rounded."""
+        self._read()
+        curves = self.state.curves
+        keys = {(self.state.ambient.split, "", metric), ("", "", metric)}
+        return any(round(curves[key].last, 2) == value for key in keys if key in curves)
+
+    def _draft(self, place: int, shape: bytes) -> None:
+        self.draft_rows.setdefault((self.state.ambient.split, shape), []).append(place)

@@ -1,0 +1,27 @@
+"""A quick look at a line of bytes: may it matter? Most of a log of free text is told apart here and never parsed."""
+
+from __future__ import annotations
+
+import re
+
+from sweeper.metrics.vocabulary import KNOWN_WORDS
+
+_NAMED = re.compile(
+    rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)",
+    re.I,
+)
+_SIGNS = re.compile(rb"%\||[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")
+_BEFORE = re.compile(rb"([A-Za-z\x80-\xff]+)[0-9]*[\s\"')\]}:=|>-]{0,6}(?:is )?[-+]?\.?\d")
+_LETTERS = bytes(code if (chr(code).isalpha() and code < 128) or code >= 128 else 32 for code in range(256))
+_ENDINGS = (b"loss", b"acc", b"accuracy", b"error", b"err", b"reward", b"score", b"rate")
+
+
+def may_matter(line: bytes, barren: bool) -> bool:
+    """Whether a line may name a metric, a step or a part of the data; quick, and wrong only in saying yes."""
+    if barren:
+        words = [word.lower() for word in _BEFORE.findall(line)]
+    elif _NAMED.search(line) or _SIGNS.search(line):
+        return True
+    else:
+        words = line.lower().translate(_LETTERS).split()
+    return not KNOWN_WORDS.isdisjoint(words) or any(word.endswith(_ENDINGS) for word in words)
