@@ -1,0 +1,70 @@
+"""What the README promises is there: commands, flags, keys, and a test for every line of what survives what."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sweeper import spec
+from sweeper.cli.table import COMMANDS, LAUNCH, Command, Flag
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALL = (LAUNCH, *COMMANDS)
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found, f"README has no section {title!r}"
+    return found.group(1)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_stands_in_the_readme(command: Command) -> None:
+    assert re.search(rf"`sweep {command.name}\b", section("Commands")), f"sweep {command.name} is not described"
+
+
+def flags() -> list[tuple[str, Flag]]:
+    once = {flag.name: (command.name, flag) for command in reversed(ALL) for flag in command.flags}
+    return sorted(once.values(), key=lambda pair: pair[1].name)
+
+
+@pytest.mark.parametrize(("command", "flag"), flags(), ids=lambda value: getattr(value, "name", value))
+def test_every_flag_stands_in_the_readme(command: str, flag: Flag) -> None:
+    assert re.search(rf"--{flag.name}(?![\w-])", README), f"--{flag.name} of sweep {command} is not described"
+
+
+@pytest.mark.parametrize("key", spec.KEYS)
+def test_every_key_stands_in_the_readme(key: str) -> None:
+    cells = [line.split("|")[1] for line in section("The sweep file").splitlines() if line.startswith("|")]
+    assert any(f"`{key}`" in cell for cell in cells), f"{key}: has no line in the table of keys"
+
+
+def test_the_readme_shows_no_flag_that_is_not_there() -> None:
+    known = {flag.name for command in ALL for flag in command.flags} | {"help", "version"}
+    for line in README.splitlines():
+        for said in re.findall(r"`?sweep [^`|]*", line):
+            ours = re.split(r" -- |[$;#&]", said)[0]
+            for flag in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", ours):
+                assert flag in known, f"{line!r} shows --{flag}"
+
+
+def survivals() -> list[tuple[str, str]]:
+    """(what happens, the test that shows it) of each line of the table."""
+    rows = [line.strip().strip("|").split("|") for line in section("What survives what").splitlines() if "|" in line]
+    rows = [row for row in rows[2:] if len(row) > 1]  # the head and its rule
+    return [(row[0].strip(), row[-1].strip()) for row in rows]
+
+
+def test_every_line_of_what_survives_what_is_a_test() -> None:
+    if not survivals():
+        pytest.skip("the table is not written yet")
+    for what, last in survivals():
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", last)
+        assert named, f"{what!r} names no test in its last column"
+        for file, test in named:
+            path = ROOT / file
+            assert path.is_file(), f"{what!r}: there is no {file}"
+            assert re.search(rf"^\s*def {test}\(", path.read_text(encoding="utf-8"), re.MULTILINE), f"{file}::{test}"
