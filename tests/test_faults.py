@@ -29,6 +29,7 @@ def test_thirty_faults_break_nothing() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_five_hundred_faults_break_nothing() -> None:
     argv = [sys.executable, "-m", "tests.faults", "--faults", "500", "--seed", str(int(time.time()))]
     assert subprocess.run(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
