@@ -59,7 +59,7 @@ PREPOSITION = re.compile(
 UNITS = re.compile(
     r"\s?(?:[smhd]|ms|us|µs|ns|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|it/s|s/it|[kKMGT]i?B?|B|bytes|[Hh]z|fps|FPS"
     r"|px|W|\w+/(?:s|sec|second|step|it|batch|epoch|min|h|hour)|params|parameters|samples|examples|images|tokens|files"
-    r"|秒|分钟|小时)(?![\w:=])"
+    r"|秒|分钟|小时)(?![\w:=/])"
 )
 ATTACHED = re.compile(r"(?!dB\b)(?:[^\W\d]|[@#]|\.\d|-\d|:\d)")
 REST = re.compile(r"\s?[^\s,;|)\]}]*")

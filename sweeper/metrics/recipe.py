@@ -10,10 +10,12 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sweeper.metrics import lines
-from sweeper.metrics.scan import Line, Span
 from sweeper.metrics.vocabulary import STRONG
+
+if TYPE_CHECKING:
+    from sweeper.metrics.scan import Line, Span
 
 FORGET = 50_000  # shapes: logs of free text have no end of them
 _DIGITS_OR_BLANKS = re.compile(r"(\d+|[ ]+)")
@@ -102,6 +104,8 @@ def of(shape: bytes, line: bytes) -> Recipe:
 
 
 def build(line: bytes) -> Recipe:
+    from sweeper.metrics import lines  # its patterns take 10 ms to compile, and a report of what is cached needs none
+
     if len(line) > lines.LONGEST:
         return NOTHING
     return _made(line, lines.parse(_text(line)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def read(
     ``run_dir.metrics_cache``, where that folder can be written. Raises InputError for a pattern that is no regex, and
     OSError for a log that cannot be read; a run without a log has no metrics.
     """
-    mark = hashlib.sha1(json.dumps([VERSION, dict(patterns or {})]).encode()).hexdigest()
+    mark = json.dumps([VERSION, dict(patterns or {})])
     cache = _Cache.load(run_dir, mark)
     if cache is None or not cache.current():
         compiled = compile_patterns(patterns or {})
@@ -244,7 +244,7 @@ def _log_mark(file: Any, offset: int) -> str:
     last = file.read(min(_HEAD, offset))
     if len(head) + len(last) < 2 * min(_HEAD, offset):
         return "shorter"
-    return hashlib.sha1(head + b"|" + last).hexdigest()
+    return f"{zlib.crc32(head):08x}{zlib.crc32(last):08x}"
 
 
 def _ended(run_dir: paths.RunDir) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sweeper.metrics import lines, recipe
+from sweeper.metrics import recipe
 from sweeper.metrics.names import normalise
 from sweeper.metrics.vocabulary import EPOCHS, NEVER, SETTING, STEP, STEPS, STRONG, WEAK, kind, words
 
@@ -35,7 +35,7 @@ class Table:
 
     def row(self, text: str) -> tuple[float | None, str, dict[str, tuple[float, str]]] | None:
         """(step, its name, {metric: (value, what its name says)}) of a row; None if this is none: the table is over."""
-        cells = _cells(lines.mask(text) if "%|" in text else text, self.cut)
+        cells = _cells(_without_bars(text), self.cut)
         label = ""
         if self.restates and len(cells) in (len(self.names) + 1, len(self.names) + 2, len(self.names) - 1, 3):
             return self._report(cells)
@@ -98,7 +98,7 @@ def header(text: str) -> Table | None:
     if len(text) > 600 or not text.strip() or (":" in text and not text.rstrip().endswith("|") and "%|" not in text):
         return None
     if "%|" in text:
-        text = lines.mask(text[: text.rfind("%|") + 2].rpartition(":")[0])
+        text = _without_bars(text[: text.rfind("%|") + 2].rpartition(":")[0])
     cut = "|" if "|" in text or "│" in text else "\t" if "\t" in text.strip() else "," if "," in text else ""
     cells = _cells(text, cut or "  ")
     if not cut and len(cells) < 2:
@@ -119,6 +119,14 @@ def header(text: str) -> Table | None:
     if cut == "," and any(" " in cell.strip() for cell in cells):
         return None
     return Table(names, kinds, cut)
+
+
+def _without_bars(text: str) -> str:
+    if "%|" not in text:
+        return text
+    from sweeper.metrics import lines
+
+    return lines.mask(text)
 
 
 def _column(cell: str) -> str:
