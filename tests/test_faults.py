@@ -95,3 +95,42 @@ def test_ten_thousand_runs_go_on_soon_after_a_crash(shop: Workshop) -> None:
     assert shop.counts()["done"] >= 3000
     assert took < 3.0, f"{took:.2f} s; the goal is 1 s on a machine at rest"
     print(f"recovery with 10,000 runs: {took:.2f} s")
+
+
+def test_the_checks_find_what_is_wrong(shop: Workshop) -> None:
+    """A suite that cannot fail proves nothing: each invariant is broken by hand."""
+    from tests.faults import harness, tally
+
+    work = f"{sys.executable} -I -S {harness.WORK} {shop.folder}/tally 3 0.01 {{x}}"
+    assert shop.run(f"command: {work}\ngrid: {{x: [1, 2]}}\ngrace: 0.2s\n", 2) == {"done": 2}
+
+    def found() -> str:
+        return "\n".join(tally.violations(shop, 2, 3, []))
+
+    assert found() == ""
+    assert "left over" in tally.violations(shop, 2, 3, [os.getpid()])[0]
+    file, kept = shop.folder / "tally", (shop.folder / "tally").read_text()
+    for line, word in (
+        ("overlap 1 2 1 1", "two attempts at once"),
+        ("start 1 2 1 1", "is recorded as done"),
+        ("start 1 1 1 1", "was begun 2 times"),
+    ):
+        file.write_text(f"{kept}{line}\n")
+        assert word in found()
+    file.write_text("".join(line for line in kept.splitlines(keepends=True) if not line.startswith("end 2")))
+    assert "has no end of it" in found()
+    file.write_text(kept)
+    run = shop.run_dir(1)
+    assert run is not None
+    log = run.log.read_bytes()
+    run.log.write_bytes(log[:-1])
+    assert "its log has" in found()
+    run.log.write_bytes(log)
+    shop.ask(lambda store: store.set_state(2, model.FAILED))
+    assert "the queue says" in found()
+    shop.ask(lambda store: store.set_state(2, model.DONE))
+    outcome = run.outcome(1).read_bytes()
+    run.outcome(1).write_bytes(b"")
+    assert "not finished" in found()
+    run.outcome(1).write_bytes(outcome)
+    assert found() == ""

@@ -296,6 +296,58 @@ def test_a_killed_scheduler_loses_nothing_and_repeats_nothing(shop: Workshop, pa
     assert most_at_once(shop.lines()) == running
 
 
+@pytest.mark.parametrize("parallel", [None, 2])
+def test_a_scheduler_that_is_told_to_end_leaves_its_runs_alone(shop: Workshop, parallel: int | None) -> None:
+    shop.launch(counted(UNTIL_GO), parallel)
+    wait_for(lambda: len(shop.lines()) == (parallel or 1))
+    os.kill(shop.scheduler(), signal.SIGTERM)
+    wait_for(lambda: not shop.alive())
+    shop.launch(parallel=parallel)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"done": 4}
+    assert len([line for line in shop.lines() if line.startswith("start")]) == 4
+
+
+HERE = """
+import sys
+from sweeper import launch
+from sweeper.scheduler.serve import serve, summary
+plan = launch.plan(sys.argv[1], launch.Options(serial=True, here=True))
+launch.carry_out(plan)
+print(summary(serve(plan.sweep, table=False)))
+"""
+
+
+def here(shop: Workshop, text: str, *before: str) -> subprocess.Popen[bytes]:
+    shop.file.write_text(f"{text}gpus: 0\n")
+    env = {**os.environ, "PYTHONPATH": str(Path(launch.__file__).parent.parent)}
+    argv = [*before, sys.executable, "-c", HERE, str(shop.file)]
+    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_a_chain_runs_here_without_a_terminal(shop: Workshop) -> None:
+    said, _ = here(shop, "command: echo word {x}\ngrid: {x: [1, 2]}\n").communicate(timeout=60)
+    text = said.decode()
+    assert "word 1\r\n" in text
+    assert "word 2\r\n" in text
+    assert text.endswith("2 done\n")
+    assert shop.counts() == {"done": 2}
+
+
+def test_a_hangup_stops_a_chain_here_unless_nohup_says_otherwise(shop: Workshop) -> None:
+    text = counted(UNTIL_GO, "[1, 2]")
+    for before, found in ((["nohup"], {"done": 2}), ([], {"stopped": 1, "queued": 1})):
+        process = here(shop, text, *before)
+        wait_for(lambda: len(shop.lines()) % 4 == 1)
+        process.send_signal(signal.SIGHUP)
+        if before:
+            (shop.folder / "go").touch()
+        process.communicate(timeout=60)
+        assert shop.counts() == found, shop.tell()
+        (shop.folder / "go").unlink(missing_ok=True)
+        text = counted(UNTIL_GO, "[3, 4]")
+
+
 def test_what_ends_while_there_is_no_scheduler_is_not_repeated(shop: Workshop) -> None:
     shop.launch(counted(UNTIL_GO), 2)
     wait_for(lambda: len(shop.lines()) == 2)
