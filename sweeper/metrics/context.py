@@ -139,7 +139,7 @@ class Ambient:
             self.epoch = epoch if epoch < _FARTHEST else self.epoch
             if epochs_total is not None:
                 self.epochs_total = epochs_total
-        if step is not None:
+        if step is not None and (made.fields or made.epoch or not made.inner):  # and no download's bar
             self.step, self.steps_total = step, steps_total
 
     def reached(self, step: float, name: str, total: float | None) -> None:
