@@ -444,12 +444,12 @@ def test_metrics_jsonl(run: paths.RunDir) -> None:
     assert metrics.read(run).series["val_acc"].points == [(10, 0.55), (30, 0.6)]
 
 
-def event(step: int, tag: str, value: float) -> bytes:
+def event(step: int, tag: str, value: float, when: float = 1.0) -> bytes:
     def field(number: int, data: bytes) -> bytes:
         return bytes([number << 3 | 2, len(data)]) + data
 
     scalar = field(1, tag.encode()) + b"\x15" + struct.pack("<f", value)
-    data = b"\x09" + struct.pack("<d", 1.0) + b"\x10" + bytes([step]) + field(5, field(1, scalar))
+    data = b"\x09" + struct.pack("<d", when) + b"\x10" + bytes([step]) + field(5, field(1, scalar))
     return struct.pack("<QI", len(data), 0) + data + b"\0\0\0\0"
 
 
@@ -463,6 +463,13 @@ def test_event_files(run: paths.RunDir) -> None:
     assert found.series["val_acc"].step_name == "step"
     file.write_bytes(event(1, "val/acc", 0.5) + event(2, "val/acc", 0.75) + event(3, "val/acc", 1.0))
     assert metrics.read(run).series["val_acc"].points[-1] == (3, 1.0)
+
+
+def test_event_files_of_several_attempts_make_one_curve(run: paths.RunDir) -> None:
+    (run.path / "events.out.tfevents.1.host").write_bytes(event(1, "acc", 0.5, 10.0) + event(2, "acc", 0.9, 11.0))
+    (run.path / "events.out.tfevents.2.host").write_bytes(event(3, "acc", 0.7, 12.0))
+    series = metrics.read(run).series["acc"]
+    assert (series.points, series.last, series.max, series.count) == ([(1, 0.5), (2, 0.9), (3, 0.7)], 0.7, 0.9, 3)
 
 
 def test_the_last_line_of_a_run_that_ended_counts_without_its_newline(run: paths.RunDir) -> None:

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 _ESCAPE = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])"
-    rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x7f]"
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])?"
+    rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"  # in one go: what is left must not join to a new sequence
 )
+_C1 = re.compile(rb"\xc2[\x80-\x9f]")  # the control characters beyond ASCII: some terminals obey U+009B like ESC [
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
 _REDRAWN = re.compile(rb"[^\n]*[\r\x08][^\n]*")
 _LINE = 1 << 16  # bytes of a line's redraws that are kept until it ends: the last ones tell what it shows
@@ -97,7 +98,7 @@ def _lines(data: bytes) -> bytes:
         data = data.replace(b"\r\n", b"\n").replace(b"\r\n", b"\n")
     if b"\r" in data or b"\x08" in data:
         data = _REDRAWN.sub(lambda match: overwrite(match.group()), data)
-    return data
+    return _C1.sub("\ufffd".encode(), data) if b"\xc2" in data else data
 
 
 def fold(data: bytes) -> str:

@@ -31,9 +31,10 @@ class Source:
         self.curves: dict[str, Curve] = {}
         self.steps: dict[str, str] = {}
 
-    def add(self, name: str, step: float | None, step_name: str, value: float) -> None:
+    def add(self, name: str, step: float | None, step_name: str, value: float, order: int | None = None) -> None:
+        """One value; ``order`` is its place among the values of other files, where there are several."""
         curve = self.curves.setdefault(name, Curve())
-        curve.extend([curve.count], None if step is None else [step], [value])
+        curve.extend([curve.count if order is None else order], None if step is None else [step], [value])
         self.steps[name] = "index" if step is None else step_name
 
     def found(self) -> dict[str, Found]:
@@ -128,22 +129,24 @@ class Events(Source):
             self.offset += _RECORD.size + size + 4
             try:
                 self._event(data[:size])
-            except (IndexError, struct.error, ValueError):
+            except (IndexError, struct.error, ValueError, OverflowError):
                 continue
 
     def _event(self, data: bytes) -> None:
-        step = 0
+        step = order = 0
         summary = b""
         for number, value in _message(data):
-            if number == 2 and isinstance(value, int):
+            if number == 1 and isinstance(value, bytes):
+                order = int(struct.unpack("<d", value)[0] * 1e6)  # the time of day in microseconds
+            elif number == 2 and isinstance(value, int):
                 step = value
             elif number == 5 and isinstance(value, bytes):
                 summary = value
         for number, value in _message(summary):
             if number == 1 and isinstance(value, bytes):
-                self._value(step, value)
+                self._value(step, order, value)
 
-    def _value(self, step: int, data: bytes) -> None:
+    def _value(self, step: int, order: int, data: bytes) -> None:
         tag, scalar = "", None
         for number, value in _message(data):
             if number == 1 and isinstance(value, bytes):
@@ -153,7 +156,7 @@ class Events(Source):
             elif number == 8 and isinstance(value, bytes):
                 scalar = _tensor(value)
         if tag and scalar is not None and (name := normalise(tag)) and kind(name) != STEP:
-            self.add(name, float(step), "step", scalar)
+            self.add(name, float(step), "step", float(f"{scalar:.7g}"), order)  # as many digits as it had
 
 
 def _tensor(data: bytes) -> float | None:

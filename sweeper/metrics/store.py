@@ -65,7 +65,7 @@ def tail(path: Path, size: int = 16384, *, params: Mapping[str, Any] | None = No
 def read(
     run_dir: paths.RunDir, *, params: Mapping[str, Any] | None = None, patterns: Mapping[str, str] | None = None
 ) -> Metrics:
-    """All metrics of a run, out of its log, metrics.jsonl and TensorBoard event files (which win in this order, last).
+    """All metrics of a run: out of metrics.jsonl, its log, and TensorBoard event files; the first to have a name wins.
 
     All attempts count, as one curve: an attempt goes on from the checkpoint of the last. ``params`` are the run's own
     parameters, which its log may restate; ``patterns`` the sweep file's ``metrics:``. What was read is kept in
@@ -213,13 +213,19 @@ def _row(series: Series) -> list[Any]:
 
 
 def _together(found: dict[str, Found], sources: Iterable[Source]) -> dict[str, Found]:
-    """What the run wrote for machines wins over what it printed for people."""
+    """metrics.jsonl wins over the log, and the log over event files; several of these make one curve."""
+    events: dict[str, Found] = {}
     for source in sources:
-        written = source.found()
-        for name, (curve, steps) in written.items():
-            if isinstance(source, JsonLines) or name not in found:
+        for name, (curve, steps) in source.found().items():
+            if isinstance(source, JsonLines):
                 found[name] = (curve, steps)
-    return found
+            elif name in events:
+                both = events[name][0].copy()
+                both.absorb(curve)
+                events[name] = (both, steps)
+            else:
+                events[name] = (curve, steps)
+    return {**found, **{name: one for name, one in events.items() if name not in found}}
 
 
 def _read_log(path: Path, reader: Reader, mark: str) -> tuple[Reader, str]:
