@@ -87,9 +87,12 @@ class Channel:
             raise EOFError from error
         if not packet:
             raise EOFError
-        message = json.loads(packet)
-        if not isinstance(message, dict):
-            raise EOFError
+        try:
+            message = json.loads(packet)
+        except (ValueError, RecursionError) as error:
+            raise EOFError from error
+        if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
+            raise EOFError  # none of ours speaks so
         return message
 
     def wait(self, timeout: float) -> Message | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,6 +37,48 @@ class Value:
 Params = Mapping[str, Value]
 
 
+def _is_int(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63  # as SQLite holds it
+
+
+def _is_float(value: Any) -> bool:
+    return type(value) in (int, float) and -1e11 < value < 1e11  # as dates go
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "int": _is_int,
+    "float": _is_float,
+    "str": _is_text,
+    "bool": lambda value: isinstance(value, bool),
+    "dict[str, Any]": _is_dict,
+    "dict[str, str]": lambda value: _is_dict(value) and all(map(_is_text, value.values())),
+    "list[str]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "tuple[int, ...]": lambda value: isinstance(value, (list, tuple)) and all(map(_is_int, value)),
+    "GpuRequest": _is_dict,
+}
+
+
+def _known(cls: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``cls`` that ``data`` has. Raises TypeError where one is not what it is said to be: other programs
+    and broken disks write files too."""
+    known = {}
+    for name, item in cls.__dataclass_fields__.items():
+        if name in data:
+            kind, _, optional = item.type.partition(" | ")
+            if not ((optional and data[name] is None) or _CHECKS[kind](data[name])):
+                raise TypeError(f"{name} is not of type {item.type}")
+            known[name] = data[name]
+    return known
+
+
 def canonical(value: Any) -> str:
     """The one JSON spelling of a parameter's value; two values are the same exactly when this is the same."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -64,8 +106,9 @@ class GpuRequest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GpuRequest:
-        allowed = data.get("allowed")
-        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        """Raises TypeError where a field is of another type."""
+        known = _known(cls, data)
+        allowed = known.get("allowed")
         return cls(**{**known, "allowed": None if allowed is None else tuple(allowed)})
 
 
@@ -97,7 +140,8 @@ class Job:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Job:
-        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        """Raises TypeError, KeyError where a field is of another type or missing."""
+        known = _known(cls, data)
         return cls(**{**known, "gpus": GpuRequest.from_json(data["gpus"])})
 
 
@@ -129,7 +173,8 @@ class Attempt:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Attempt:
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+        """Raises TypeError where a field is of another type or missing."""
+        return cls(**_known(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +203,8 @@ class Outcome:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outcome:
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+        """Raises TypeError where a field is of another type or missing."""
+        return cls(**_known(cls, data))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from sweeper import command, folders, model, paths
 from sweeper.errors import SweepError
@@ -19,6 +20,7 @@ from sweeper.store.enqueue import enqueue
 
 REBUILDING = 30.0  # seconds that another may take to rebuild a database
 REBUILT = "the queue was rebuilt from the run folders"
+NUMBER_LIMIT = 100_000_000  # of runs: a folder that is named like a larger one is none of ours
 LOST_LIMIT = 3  # attempts in a row that vanished without an outcome make a run failed
 
 
@@ -111,8 +113,8 @@ def _rebuild(sweep: paths.SweepDir) -> None:
 def _fill(store: Store, sweep: paths.SweepDir) -> None:
     """Enter run.json, the attempts and the outcomes, and what was wanted last; stopped: nobody starts by looking."""
     with store:
-        for _, run in folders.run_folders(sweep):
-            _restore(store, run)
+        for number, run in folders.run_folders(sweep):
+            _restore(store, number, run)
         last = _last_launch(sweep)
         if last is None:
             return
@@ -125,10 +127,10 @@ def _fill(store: Store, sweep: paths.SweepDir) -> None:
     enqueue(store, spec, points, template, last, again=())
 
 
-def _restore(store: Store, run: paths.RunDir) -> None:
+def _restore(store: Store, number: int, run: paths.RunDir) -> None:
     job = folders.read_job(run)
-    if job is None:
-        return
+    if job is None or job.number != number or not 0 < number <= NUMBER_LIMIT:
+        return  # it is no run's folder, or another one's copy
     past = folders.history(run)
     outcome = past.outcome
     # An attempt without outcome may be running now: whoever reconciles will see, and count it if it is lost.
@@ -163,15 +165,30 @@ def _last_launch(sweep: paths.SweepDir) -> Wish | None:
     for number in sorted(numbers, reverse=True):
         data = folders.read_json(sweep.environment(number))
         if data is not None and isinstance(data.get("file"), str):
+            parallel = data.get("parallel")
             return Wish(
                 file=data["file"],
                 environment=number,
-                parallel=data.get("parallel"),
+                parallel=parallel if type(parallel) is int and parallel > 0 else None,
                 want=STOP,
                 why=REBUILT,
-                options=data.get("options") or {},
+                options=_options(data.get("options")),
             )
     return None
+
+
+def _options(found: object) -> dict[str, Any]:
+    """What was typed at the launch, as far as it is what a launch writes."""
+    if not isinstance(found, dict):
+        return {}
+    options = {name: value for name, value in found.items() if name in ("hold", "cwd", "gpu")}
+    try:
+        model.GpuRequest.from_json(options.get("gpu") or {})
+    except (TypeError, AttributeError):
+        del options["gpu"]
+    if not isinstance(options.get("cwd", ""), str):
+        del options["cwd"]
+    return options
 
 
 def reconcile(

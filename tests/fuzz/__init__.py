@@ -1,0 +1,1 @@
+"""Coverage-guided and property-based attacks on everything that reads what people, programs and other users wrote."""
