@@ -91,6 +91,8 @@ LINES = {
     "[53]\ttraining's binary_logloss: 0.65\tvalid_1's auc: 0.9": {"train_binary_logloss": 0.65, "valid_1_auc": 0.9},
     "loss: tensor(0.5432, device='cuda:0', grad_fn=<NllLossBackward>)": {"loss": 0.5432},
     "loss: [0.25]": {"loss": 0.25},
+    "RF Train accuracy: 0.8": {"train_accuracy": 0.8},
+    "RF Train accuracy: 0.8\nSVM Train accuracy: 0.9": {"rf_train_accuracy": 0.8, "svm_train_accuracy": 0.9},
     "loss: nan, acc: -inf": {"loss": math.nan, "acc": -math.inf},
     "loss = 1.5e-03": {"loss": 0.0015},
     "mAP@0.5: 0.61": {"map_0_5": 0.61},

@@ -237,6 +237,7 @@ class Scan:
         whole = patterns.WHOLE.fullmatch(match.group()) is not None and not percent and not ratio
         head, tail = _head(named.phrase)
         tail_split = next((split for word in words(tail) if (split := split_of(word))), None)
+        method, head = _method(head)
         parts = words(head)
         if not parts or len(parts) > 9 or len(head) > 70:
             return
@@ -260,7 +261,9 @@ class Scan:
             counted = named.explicit == "|" or not _COUNTS.isdisjoint(parts)
             if whole and not counted and match.group() not in ("0", "1", "100"):
                 return  # "precision: 16" is a setting; but rewards may be whole
-        label = "" if tail_split or not tail or kind(normalise(tail)) != WEAK or _GENERIC & set(words(tail)) else tail
+        label = (
+            method if tail_split or not tail or kind(normalise(tail)) != WEAK or _GENERIC & set(words(tail)) else tail
+        )
         name = self._qualified(name, parts, tail_split or (split_of(unit.lower()) if unit else None))
         span = match.span()
         total: Span | None = None
@@ -291,6 +294,15 @@ _RATE_UNITS = frozenset(("samples", "imgs", "img", "images", "tokens", "it", "ex
 _COUNTS = frozenset(
     ("reward", "rewards", "rew", "return", "returns", "score", "scores", "length", "len", "fitness", "loss")
 )
+
+
+def _method(head: str) -> tuple[str, str]:
+    """ "RF Train accuracy" -> ("RF", "Train accuracy"): a method tells metrics apart and is no part of them."""
+    first, _, rest = head.partition(" ")
+    parts = words(rest)
+    if first.isalpha() and first.isupper() and len(parts) > 1 and split_of(parts[0]) and kind(normalise(first)) == WEAK:
+        return first, rest
+    return "", head
 
 
 def _is_word(text: str) -> bool:
