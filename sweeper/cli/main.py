@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``sweep``. Exits with the code that says how it went."""
     sys.excepthook = _unexpected
     _open_streams()
+    if argv is None and sys.getfilesystemencoding() != "utf-8":
+        _begin_again_in_utf8()
     code = _guarded(list(sys.argv[1:] if argv is None else argv))
     try:
         sys.stdout.flush()
@@ -115,6 +117,14 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="sweep")
+
+
+def _begin_again_in_utf8() -> None:
+    """Become the same command in Python's UTF-8 mode: sweep files are UTF-8, and so must commands and paths be."""
+    code = "import os, sys; sys.path[:] = sys.argv.pop(1).split(os.pathsep); from sweeper.cli import main; main()"
+    os.execv(
+        sys.executable, [sys.executable, "-X", "utf8", "-c", code, os.pathsep.join(map(str, sys.path)), *sys.argv[1:]]
+    )
 
 
 def _as_it_came(error: UnicodeError) -> tuple[bytes | str, int]:

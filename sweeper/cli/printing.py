@@ -37,7 +37,7 @@ def print_log(sweep: paths.SweepDir, number: int, *, follow: bool, raw: bool) ->
     from sweeper import metrics
 
     run = _run_folder(sweep, number)
-    if run is None:
+    if run is None or not _has_begun(run):
         _check_number(sweep, number)
         if not follow:
             raise InputError(f"run {number} of {sweep.name} has not begun; --follow waits for it")
@@ -57,6 +57,11 @@ def _run_folder(sweep: paths.SweepDir, number: int) -> paths.RunDir | None:
     return next((run for found, run in folders.run_folders(sweep) if found == number), None)
 
 
+def _has_begun(run: paths.RunDir) -> bool:
+    """Not so while it only stands ready for its turn."""
+    return folders.history(run).attempts > 0 or (run.log.exists() and run.log.stat().st_size > 0)
+
+
 def _check_number(sweep: paths.SweepDir, number: int) -> None:
     """Raises InputError where the sweep has no such run."""
     from sweeper import control
@@ -71,7 +76,7 @@ def _check_number(sweep: paths.SweepDir, number: int) -> None:
 def _chunks(sweep: paths.SweepDir, number: int, *, follow: bool) -> Iterator[bytes]:
     """The log as it is, or as it grows until the run has ended (a retry that follows is another end)."""
     looks = 0
-    while (run := _run_folder(sweep, number)) is None or not run.log.exists():
+    while (run := _run_folder(sweep, number)) is None or not _has_begun(run) or not run.log.exists():
         if not follow:
             return
         looks += 1

@@ -32,11 +32,7 @@ def report(
     sweeps = [index.find(name, runs_dir) for name in names] or [index.find(None, runs_dir)]
     reports = [results.collect(sweep_data(sweep), maximize=maximize, minimize=minimize, last=last) for sweep in sweeps]
     if format == "html":
-        from sweeper import page
-        from sweeper.results.payload import payload
-
-        title = ", ".join(sweep.name for sweep in sweeps)
-        made: str | bytes = page.make_page(payload(reports), title=title)
+        made = results.render(reports, "html", where=where)
         output = output or str(sweeps[0].path / "report.html")
     else:
         color = output is None and sys.stdout.isatty()
