@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from fuzz import seeds, targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from sweeper import folders, metrics, paths
 from sweeper.channel import Channel
 from sweeper.errors import SweepError
 from sweeper.store import open_store
+from tests.fuzz import seeds, targets
 
 SECONDS = 5.0  # for any one input of 100 kB, on a busy machine
 WORDS = st.sampled_from([*seeds.HOSTILE, "loss", "=", ": ", "0.5", "\n", "\r", "{", "}", "[", "]", '"', ",", "command"])
