@@ -107,6 +107,16 @@ def test_the_file_is_taken_live(shop: Workshop) -> None:
     assert numbers == {1: 1, 4: 4, 7: 5, 8: 6}
 
 
+def test_other_settings_are_taken_live_also_by_runs_that_stand_ready(shop: Workshop) -> None:
+    text = counted(UNTIL_GO + "; echo word $WORD >> tally")
+    shop.launch(text + "env: {WORD: old}\n", 1)
+    wait_for(lambda: "standby" in shop.tmux("list-windows", "-a") and shop.run_dir(2))
+    shop.launch(text + "env: {WORD: new}\n", 1)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"done": 4}
+    assert [line for line in shop.lines() if line.startswith("word")] == ["word old"] + ["word new"] * 3
+
+
 def test_an_edited_command_is_refused_while_it_runs_and_later_until_fresh(shop: Workshop) -> None:
     shop.run(counted("true", "[1, 2]"))
     edited = counted("true", "[1, 2]").replace("; true;", "; :;")

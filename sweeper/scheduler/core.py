@@ -264,6 +264,7 @@ class Scheduler:
             return
         if self.store.stale:
             raise sqlite3.OperationalError(STALE)
+        settings = self.line.settings
         try:
             self.line.load(self._busy())
         except (errors.SweepError, OSError) as error:
@@ -274,7 +275,7 @@ class Scheduler:
             if worker.stage in (Stage.PREPARING, Stage.READY):
                 if worker.number not in wanted:
                     self._take_back(worker, back=False)
-                elif self.line.wish.want != RUN:
+                elif self.line.wish.want != RUN or self.line.settings != settings:
                     self._take_back(worker)
         self._stop_asked()
         if self.line.wish.want == STOP:

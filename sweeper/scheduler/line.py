@@ -25,6 +25,7 @@ class Line:
         self.sweep = sweep
         self.wish: Wish = Wish(file="")
         self.spec: Spec
+        self.settings: tuple[object, ...] = ()  # what a run that is made now is made of
         self._again: list[int] = []
         self._untouched: Iterator[int] = iter(())
         self._front: deque[int] = deque()
@@ -42,6 +43,7 @@ class Line:
         # From the same transaction as the wish: sweep.yaml, written a moment later, is for people and for a rebuild.
         text = self.store.flag(SOURCE) or self.sweep.file.read_text(encoding="utf-8")
         self.spec = read_spec(wish.file, text=text)
+        self.settings = (text, wish.environment, wish.options)
         self.template = command.template(self.spec)
         self._catalog = Catalog(generations, wish.file)
         mark_wanted(self.store)  # a run may have been given its row just when the file was changed
