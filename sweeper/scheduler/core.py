@@ -489,6 +489,7 @@ class Scheduler:
                 visitor.close()
                 return
             worker.opened.channel = visitor
+            worker.opened.reported = True
             self._listen_to(worker)
             self._hear(worker, message)
 
