@@ -1,0 +1,170 @@
+"""What became of a run: its outcome entered, its retry queued, what was lost ended; also of an earlier scheduler's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper import folders, model, paths, procs
+from sweeper.model import Outcome
+from sweeper.scheduler.line import Line
+from sweeper.scheduler.loop import Loop
+from sweeper.scheduler.word import Word
+from sweeper.store import reconcile
+from sweeper.store.db import RUN, STOP
+from sweeper.store.rebuild import LOST_LIMIT
+
+AGAIN = 5.0  # seconds until something that did not work is tried again
+ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
+LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
+STALE = "its file was deleted or replaced"
+
+
+@dataclass(eq=False)
+class Adopted:
+    """A run that an earlier scheduler started and that still lives; ``pidfd`` is its supervisor's, if that lives."""
+
+    number: int
+    pidfd: int | None
+    check_at: float
+    looks: int = 0
+
+
+class Aftermath:
+    """Enters into the queue what the run folders say. ``adopted`` are the runs of an earlier scheduler that live;
+    ``stop`` stops the whole sweep, with a reason."""
+
+    def __init__(self, loop: Loop, sweep: paths.SweepDir, line: Line, word: Word, stop: Callable[[str], None]) -> None:
+        self.loop = loop
+        self.sweep = sweep
+        self.line = line
+        self.word = word
+        self.stop = stop
+        self.adopted: list[Adopted] = []
+
+    def put_back(self, number: int) -> None:
+        """Queue a run again, unless it is gone from the file or was stopped meanwhile."""
+        record = self.line.store.record(number)
+        if record is not None and record.wanted and record.state == model.QUEUED:
+            self.line.put_back(number)
+
+    def enter(self, number: int, outcome: Outcome) -> None:
+        """Enter what stands in the folder, and queue the run again where it has retries left."""
+        spec = self.line.spec
+        if self.line.store.stale:
+            raise sqlite3.OperationalError(STALE)
+        with self.line.store:
+            self.line.store.set_outcome(number, outcome)
+            _, failures, ooms = self.line.store.tries(number)
+            again = self.line.wish.want != STOP and (
+                (outcome.outcome == model.OUT_OF_MEMORY and ooms <= spec.retries_oom)
+                or (
+                    outcome.outcome in (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY)
+                    and failures + max(0, ooms - spec.retries_oom) <= spec.retries
+                )
+            )
+            if again:
+                self.line.store.requeue(number)
+        if again:
+            self.put_back(number)
+            self.word.log(f"run {number}: {outcome.outcome}, {outcome.reason}; tried again")
+            return
+        reason = self.word.ended(spec, number, outcome)
+        if reason and self.line.wish.want == RUN:
+            self.stop(reason)
+
+    def settle(self, number: int) -> None:
+        """A run whose supervisor is gone: what its folder says counts; else it is lost, and ended for certain."""
+        record = self.line.store.record(number)
+        if record is None or record.folder is None:
+            return
+        run = paths.RunDir(Path(record.folder))
+        left = procs.end_run(str(run.path), str(run.lock), patience=2.0)
+        if left or folders.is_held(run.lock):
+            self.line.store.set_state(number, model.RUNNING, f"lost, but {_pids(left)} will not end")
+            self.adopted.append(Adopted(number, None, time.monotonic() + AGAIN))
+            return
+        past = folders.history(run)
+        known = record.attempts - (1 if record.state == model.RUNNING else 0)
+        if past.outcome is not None and past.attempts > known:
+            self.enter(number, past.outcome)
+            return
+        if past.attempts <= known and record.state != model.LOST:
+            self.line.store.requeue(number)  # it had not begun
+            self.put_back(number)
+            return
+        state = self.line.store.set_lost(number, past.attempts, LOST_LIMIT)
+        self.word.log(f"run {number}: attempt {past.attempts} was lost")
+        if state == model.QUEUED:
+            self.put_back(number)
+
+    # -- runs of an earlier scheduler --------------------------------------------------------------------------
+
+    def reconcile(self, busy: Sequence[int]) -> None:
+        """Find out from the folders what happened while nobody scheduled."""
+        with self.line.store:
+            alive, ended = reconcile(self.line.store, self.sweep, busy)
+        for number, outcome in ended:
+            self.enter(number, outcome)
+        for record in alive:
+            self.adopt(record.number)
+        for record in self.line.store.records([model.LOST]):
+            self.settle(record.number)
+
+    def adopt(self, number: int, looks: int = 0) -> None:
+        """Take over a run that is held by somebody else's supervisor, or by what is left of it."""
+        record = self.line.store.record(number)
+        if record is None or record.folder is None:
+            return
+        attempt = folders.history(paths.RunDir(Path(record.folder))).attempt
+        pidfd = None if attempt is None else procs.pidfd(attempt.pid, attempt.start_ticks)
+        adopted = Adopted(number, pidfd, time.monotonic() + ADOPTING, looks)
+        self.adopted.append(adopted)
+        if attempt is not None and pidfd is not None and record.state != model.RUNNING:
+            self.line.store.set_started(number, attempt.number, attempt.started, attempt.gpus, attempt.host)
+        if pidfd is not None:
+            self.loop.watch(pidfd, lambda: self._settle_adopted(adopted))
+
+    def _settle_adopted(self, adopted: Adopted) -> None:
+        """An adopted run's supervisor is gone (or never was seen): enter what became of the run."""
+        self.adopted.remove(adopted)
+        if adopted.pidfd is not None:
+            self.loop.forget(adopted.pidfd)
+            os.close(adopted.pidfd)
+        elif adopted.looks < LOOKS and self._still_held(adopted.number):
+            self.adopt(adopted.number, adopted.looks + 1)  # it may just be about to write its attempt, or to leave
+            return
+        self.settle(adopted.number)
+
+    def _still_held(self, number: int) -> bool:
+        record = self.line.store.record(number)
+        return (
+            record is not None and record.folder is not None and folders.is_held(paths.RunDir(Path(record.folder)).lock)
+        )
+
+    def end(self, adopted: Adopted) -> None:
+        """Have its supervisor stop it."""
+        if adopted.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(adopted.pidfd, signal.SIGTERM)
+
+    def check_adopted(self) -> None:
+        """Look again at those whose supervisor has not been seen."""
+        now = time.monotonic()
+        for adopted in [one for one in self.adopted if one.pidfd is None and now >= one.check_at]:
+            self._settle_adopted(adopted)
+
+    @property
+    def moments(self) -> list[float]:
+        """When there is something to look at again."""
+        return [adopted.check_at for adopted in self.adopted if adopted.pidfd is None]
+
+
+def _pids(left: list[int]) -> str:
+    return "process " + ", ".join(map(str, left)) if left else "a process of another user"
