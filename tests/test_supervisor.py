@@ -543,3 +543,10 @@ def test_a_clock_set_back_is_harmless() -> None:
         for number, line in enumerate(file.read_text().splitlines(), 1):
             if "time.time()" in line:
                 assert "started=" in line or "ended=" in line, f"{file.name}:{number}: {line.strip()}"
+
+
+def test_a_supervisor_that_fails_says_why_before_it_is_gone(hand: Hand) -> None:
+    window = hand.start()
+    window.send("go", known=0)  # there is nothing to go on with
+    assert "AssertionError" in window.hear("crashed")["why"]
+    window.process.wait(10)

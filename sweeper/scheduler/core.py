@@ -367,6 +367,8 @@ class Scheduler:
         number = worker.number
         if kind == "stalled":
             self.word.stalled(self.line.spec, number, float(message["seconds"]))
+        elif kind == "crashed":
+            self.word.log(f"the supervisor of run {number or '(none yet)'} failed:\n{message['why']}")
         elif kind == "unprepared":
             self.word.log(f"run {number} cannot be prepared: {message['why']}")
             worker.number = 0
@@ -412,14 +414,13 @@ class Scheduler:
         self.engine.begun(worker.opened, self.line.title(worker.number))
 
     def _bid_farewell(self, worker: Worker, number: int, outcome: str) -> None:
-        """The window of a run that did not end well stays; only then may its process leave."""
+        """The window of a run that failed stays; only then may its process leave."""
+        well = outcome in (model.DONE, model.STOPPED)
 
         def look_after() -> None:
-            if outcome != model.DONE:
-                self.engine.begun(
-                    worker.opened, self.line.title(number)
-                )  # a short one may have ended before it got its name
-            self.engine.ended(worker.opened, outcome == model.DONE)
+            if not well:  # a short one may have ended before its window got its name
+                self.engine.begun(worker.opened, self.line.title(number))
+            self.engine.ended(worker.opened, well)
             self.crew.dismiss(worker)
 
         self.loop.at(0.0, look_after)

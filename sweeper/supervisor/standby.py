@@ -61,8 +61,14 @@ class Supervisor:
         if not self.chain:
             self.window.raw()
         self._tell("hello", pid=os.getpid(), pane=os.environ.get("TMUX_PANE"))
-        while not self.left:
-            self._step()
+        try:
+            while not self.left:
+                self._step()
+        except BaseException:
+            import traceback
+
+            self._tell("crashed", why=traceback.format_exc()[-4000:])  # its window may be gone before anybody looks
+            raise
 
     def _catch_signals(self) -> None:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
@@ -274,7 +280,13 @@ class Supervisor:
     def _try_lease(self) -> None:
         assert self.waiter is not None
         assert self.running is not None
-        lease = self.waiter.try_acquire()
+        from sweeper import errors
+
+        try:
+            lease = self.waiter.try_acquire()
+        except (OSError, errors.SweepError) as error:
+            self._refuse("error", why=f"its GPUs cannot be leased: {error}")
+            return
         if lease is None:
             text = self.waiter.waiting_for().text
             if text != self.trouble:
