@@ -29,6 +29,7 @@ OPENING = 30.0  # seconds within which a standby must have reported
 STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
 TWICE = 1.5  # seconds within which a second Ctrl-C in a chain means the whole chain
 HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
+HUNG_UP = ("its tmux session was closed", "its terminal was closed")
 
 
 class Scheduler:
@@ -86,19 +87,28 @@ class Scheduler:
         while self.loop.signals:
             number = self.loop.signals.pop(0)
             if number == signal.SIGHUP:
-                self.hang_up()
+                if not self.leaving:
+                    self.hang_up()
             elif number == signal.SIGINT:
                 self.stop("Ctrl-C")
             else:
                 self.word.log(f"ended by {signal.Signals(number).name}; runs go on without a scheduler")
                 self.leaving = True
+                self._hang_up_no_more()
 
     def hang_up(self) -> None:
         """The session, its server or the chain's terminal is gone: the sweep stops, and stays stopped."""
         if not self.hung_up:
             self.hung_up = True
             self.hold_until = 0.0
-            self.stop("its tmux session was closed" if self.line.wish.session else "its terminal was closed")
+            self.stop(HUNG_UP[0] if self.line.wish.session else HUNG_UP[1])
+
+    def _hang_up_no_more(self) -> None:
+        """TERM beside HUP: not the session was closed, the machine shuts down. ``resume --all`` is to go on later."""
+        with self.store:
+            wish = self.store.wish()
+            if self.hung_up and wish is not None and wish.want == STOP and wish.why in HUNG_UP:
+                self.store.set_wish(replace(wish, want=RUN, why=""))
 
     def stop(self, why: str) -> None:
         """Stop the whole sweep, as ``sweep stop`` does."""
