@@ -16,13 +16,17 @@ function timelinePanel(sweep) {
       x = scale(start, end, box.left, box.right);
       context.textBaseline = 'top';
       context.textAlign = 'center';
+      let written = -Infinity;
       for (const tick of timeTicks(start, end, Math.floor((box.right - box.left) / 110))) {
         const at = Math.round(x(tick.at)) + 0.5;
         context.strokeStyle = palette.line;
         line(context, at, box.top, at, box.bottom);
         context.fillStyle = palette.soft;
         const half = context.measureText(tick.text).width / 2;
-        context.fillText(tick.text, Math.min(Math.max(at, box.left + half), box.right - half), box.bottom + 8);
+        const place = Math.min(Math.max(at, box.left + half), box.right - half);
+        if (place - half < written + 8) continue; // beside a date there is no room for the next hour
+        context.fillText(tick.text, place, box.bottom + 8);
+        written = place + half;
       }
       context.textAlign = 'right';
       context.textBaseline = 'middle';

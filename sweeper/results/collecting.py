@@ -20,6 +20,7 @@ from sweeper.results.numbers import mean_and_std, squares, total
 from sweeper.results.reading import read_runs
 
 WITHIN_NOISE = 0.05
+LIKELY = 6  # so many metrics are put in order: the table and the page show fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,19 @@ class Report:
 
     @cached_property
     def metric_names(self) -> tuple[str, ...]:
-        """Every metric's name: the one that counts, those that the file defines, then by how many have it."""
+        """Every metric's name: the one that counts, those that the file defines, then those that half of the runs have,
+        the likeliest first, as a person would ask for them; then by how many have it."""
         count = Counter(name for run in self.runs for name in run.metrics)
         first = self.target.name if self.target else None
+        common = [name for name in count if 2 * count[name] >= max(count.values())]
+        likely = {name: place for place, name in enumerate(_by_likelihood(common))}
         defined = self.sweep.patterns
-        return tuple(sorted(count, key=lambda name: (name != first, name not in defined, -count[name])))
+        return tuple(
+            sorted(
+                count,
+                key=lambda name: (name != first, name not in defined, likely.get(name, len(likely)), -count[name]),
+            )
+        )
 
     @cached_property
     def counted(self) -> tuple[Run, ...]:
@@ -230,6 +239,15 @@ def _target(sweep: SweepData, runs: Sequence[Run], maximize: str | None, minimiz
     common = [name for name in names if usual[name] * 2 >= having]
     guess = metrics.likeliest(common) or metrics.likeliest(names)
     return Target(guess[0], guess[1], "likeliest") if guess else None
+
+
+def _by_likelihood(names: Sequence[str]) -> list[str]:
+    """The few of ``names`` that a person may ask for first, the likeliest first."""
+    left, ordered = list(names), list[str]()
+    while len(ordered) < LIKELY and (following := metrics.likeliest(left)) is not None:
+        left.remove(following[0])
+        ordered.append(following[0])
+    return ordered
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -115,9 +115,9 @@ def _best(report: Report) -> list[Line]:
         text = f"{target.name} {value} ({how}) · run {best.number}{state} · {_label(report, best)}".rstrip(" ·")
         lines.append(Line("best", text, GOOD))
     if target.chosen == "likeliest":
-        text = (
-            f"{target.name} ({target.direction}imum) was picked as the likeliest of {len(report.metric_names)} metrics"
-        )
+        many = len(report.metric_names)
+        text = f"{target.name} ({target.direction}imum) was picked as "
+        text += f"the likeliest of {many} metrics" if many > 1 else "the only metric in the logs"
         lines.append(Line("metric", f"{text}; --maximize or --minimize NAME decides otherwise"))
     lead = report.lead
     if lead is not None and lead.within_noise:
