@@ -27,7 +27,7 @@ def main() -> None:
 
     try:
         counts = serve(sweep, table=True)
-    except errors.SweepError as error:
+    except (errors.SweepError, OSError) as error:
         print(f"sweep: {error}", flush=True)
         _note(sweep, str(error))
         sys.exit(1)

@@ -383,7 +383,7 @@ class Scheduler:
             self.word.log(f"run {number} cannot be prepared: {message['why']}")
             worker.number = 0
             self.line.put_back(number)
-            self._trouble(full=bool(message.get("full")))
+            self._trouble(passing=bool(message.get("full")))
         elif kind == "withdrawn":
             worker.number = 0
             self.store.set_state(number, str(message["outcome"]), str(message["why"]))
@@ -400,16 +400,16 @@ class Scheduler:
         if cause == "held":
             self.word.log(f"run {number} is still alive; waiting for it")
             self.aftermath.adopt(number)
-        elif cause in ("error", "full"):
+        elif cause in ("error", "full", "later"):
             self.word.log(f"run {number}: {why}")
             self.aftermath.put_back(number)
-            self._trouble(full=cause == "full")
+            self._trouble(passing=cause != "error")
         else:  # its folder knows of an attempt that the queue had not heard of
             self.aftermath.settle(number)
 
-    def _trouble(self, *, full: bool) -> None:
-        """Something kept a supervisor from its run. A full disk is waited for; the rest is an error before long."""
-        if full:
+    def _trouble(self, *, passing: bool) -> None:
+        """Something kept a supervisor from its run. What passes (a full disk) is waited for, the rest an error before long."""
+        if passing:
             self.hold_until = time.monotonic() + AGAIN
         else:
             self._count_death()

@@ -285,7 +285,7 @@ class Supervisor:
         try:
             lease = self.waiter.try_acquire()
         except (OSError, errors.SweepError) as error:
-            self._refuse("error", why=f"its GPUs cannot be leased: {error}")
+            self._refuse("later", why=f"its GPUs cannot be leased: {error}")  # a driver may recover
             return
         if lease is None:
             text = self.waiter.waiting_for().text
