@@ -408,7 +408,7 @@ class Scheduler:
             self.aftermath.settle(number)
 
     def _trouble(self, *, passing: bool) -> None:
-        """Something kept a supervisor from its run. What passes (a full disk) is waited for, the rest an error before long."""
+        """Something kept a supervisor from its run: what passes is waited for, the rest is an error before long."""
         if passing:
             self.hold_until = time.monotonic() + AGAIN
         else:
