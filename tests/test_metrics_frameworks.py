@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_sweep import FakeRun, write_sweep
 
-from sweeper import results
+from sweeper import metrics, results
 from sweeper.cli import reporting
 
 
@@ -104,3 +104,14 @@ def test_the_page_of_the_command_line_heeds_where(tmp_path: Path, where: str, ke
     text = page.read_text()
     assert "2.31415" in text
     assert ("2.27182" in text) is kept
+
+
+def test_a_bar_beneath_a_line_that_counts_iterations_belongs_to_that_iteration() -> None:
+    """As in Keras' own addition_rnn.py, which calls ``fit(epochs=1)`` in a loop and prints the loop's count."""
+    log = "".join(
+        f"\nIteration {count}\n1407/1407 - 7s 5ms/step - loss: 1.{9 - count} - val_accuracy: 0.{count}137\n1/1 - 0s 20ms/step\n"
+        for count in (1, 2, 3)
+    )
+    series = metrics.parse(log.encode()).series
+    assert list(series["val_accuracy"].points) == [(1.0, 0.1137), (2.0, 0.2137), (3.0, 0.3137)]
+    assert list(series["loss"].points) == [(1.0, 1.8), (2.0, 1.7), (3.0, 1.6)]

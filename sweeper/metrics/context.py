@@ -129,7 +129,9 @@ class Ambient:
         values, name = self.values(made, [(text,) for text in groups], [self.epoch])
         if values is None:
             return Point(place, 0.0, "", self.epoch)
-        return Point(place, values[0], name, self.epoch)
+        # "Iteration 3" above a bar of its own: the bar counts within it, as within an epoch.
+        epoch = values[0] if self.epoch is None and not made.inner and not made.back else self.epoch
+        return Point(place, values[0], name, epoch)
 
     def note(self, made: Recipe, texts: Sequence[bytes | None]) -> None:
         """Remember the numbers of the latest line that marks: epoch, epochs in all, step, steps in all."""
