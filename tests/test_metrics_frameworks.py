@@ -109,7 +109,9 @@ def test_the_page_of_the_command_line_heeds_where(tmp_path: Path, where: str, ke
 def test_a_bar_beneath_a_line_that_counts_iterations_belongs_to_that_iteration() -> None:
     """As in Keras' own addition_rnn.py, which calls ``fit(epochs=1)`` in a loop and prints the loop's count."""
     log = "".join(
-        f"\nIteration {count}\n1407/1407 - 7s 5ms/step - loss: 1.{9 - count} - val_accuracy: 0.{count}137\n1/1 - 0s 20ms/step\n"
+        f"\nIteration {count}\n"
+        f"1407/1407 - 7s 5ms/step - loss: 1.{9 - count} - val_accuracy: 0.{count}137\n"
+        "1/1 - 0s 20ms/step\n"
         for count in (1, 2, 3)
     )
     series = metrics.parse(log.encode()).series
