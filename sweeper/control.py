@@ -234,10 +234,20 @@ def resume(sweep: paths.SweepDir) -> bool:
             return False
         _check_tmux(alive)
         with store:
+            _hear_of_stops(store)
             store.requeue_all((model.STOPPED, model.LOST))
             store.set_wish(wish)
         _set_going(sweep, store, wish)
         return True
+
+
+def _hear_of_stops(store: Store) -> None:
+    """Enter the runs that were stopped when no scheduler was there to hear of it, as a shutdown does."""
+    for record in store.records(FLIGHT):
+        if record.folder is not None and _as_it_is(record).state == model.STOPPED:
+            outcome = folders.history(paths.RunDir(Path(record.folder))).outcome
+            if outcome is not None:
+                store.set_outcome(record.number, outcome)
 
 
 def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
