@@ -79,6 +79,11 @@ def test_no_escape_is_put_together_by_folding(data: bytes) -> None:
     assert not any(character in shown for character in "\x1b\x00\x07\x9b"), shown
 
 
+@pytest.mark.parametrize("begin", [b"\x1b]", b"\x1bP", b"\x1b_", b"\x1b^", b"\x1bX"])
+def test_a_title_without_end_hides_no_other_line(begin: bytes) -> None:
+    assert metrics.fold(begin + b"title\nloss=0.3\n").splitlines() == ["", "loss=0.3"]
+
+
 @pytest.mark.parametrize("packet", [b"{", b"\xff", b"[" * 100_000, b"9" * 5000, b"{}", b'{"kind": 1}', b"[]"])
 def test_a_packet_that_is_none_of_ours_ends_the_talk(packet: bytes) -> None:
     ours, theirs = Channel.pair()

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 _ESCAPE = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])?"
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])?"
     rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"  # in one go: what is left must not join to a new sequence
 )
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")  # the control characters beyond ASCII: some terminals obey U+009B like ESC [
-_UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
+_UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\n]*\x1b?|[ -/]*)?\Z")
 _REDRAWN = re.compile(rb"[^\n]*[\r\x08][^\n]*")
 _LINE = 1 << 16  # bytes of a line's redraws that are kept until it ends: the last ones tell what it shows
 _TEXT = 1 << 20  # a plain line longer than this is given out in pieces
