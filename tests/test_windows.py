@@ -99,7 +99,8 @@ def test_a_session_that_is_closed_stops_the_sweep_for_good(shop: Workshop, paral
 
 
 def test_ctrl_c_twice_stops_a_chain_and_once_only_its_run(shop: Workshop) -> None:
-    shop.launch(WAITING)
+    # exec: a bash that waits for a command which just ended well takes no Ctrl-C for its own
+    shop.launch("command: 'echo hello {x}; exec sleep 1000'\ngrid: {x: [1, 2, 3, 4]}\n")
     for number in (1, 2):
         wait_for(lambda: f"hello {number}" in shown(shop, "sweep"))  # noqa: B023
         shop.tmux("send-keys", "-t", "=sweep-s:", "C-c")
