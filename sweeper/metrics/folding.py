@@ -11,10 +11,53 @@ _ESCAPE = re.compile(
     rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]"  # in one go: what is left must not join to a new sequence
 )
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")  # the control characters beyond ASCII: some terminals obey U+009B like ESC [
+_UP = re.compile(rb"\r?(?:\x1b\[2K)?(?:\x1b\[(\d+)A|(?:\x1b\[1?A(?:\x1b\[2K)?)+)")
+_SCREEN = 200  # lines that a terminal may go up
+_EPOCH = re.compile(rb"\W*epoch\W{0,3}(\d+)", re.IGNORECASE)
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\n]*\x1b?|[ -/]*)?\Z")
 _REDRAWN = re.compile(rb"[^\n]*[\r\x08][^\n]*")
 _LINE = 1 << 16  # bytes of a line's redraws that are kept until it ends: the last ones tell what it shows
 _TEXT = 1 << 20  # a plain line longer than this is given out in pieces
+
+
+def join_redrawn(data: bytes) -> bytes:
+    """Several lines drawn again in place (Rich's bars: back, erase, up, erase, ...) as one line drawn again by ``\\r``.
+
+    What stood below the first of them is dropped: the next picture says it again. Where a bar goes on to the next epoch
+    in place, the last picture of each epoch becomes a line.
+    """
+    if _UP.search(data) is None:
+        return data
+    out, place = bytearray(), 0
+    for match in _UP.finditer(data):
+        out += data[place : match.start()]
+        place = match.end()
+        lines = min(_SCREEN, int(match.group(1)[:4]) if match.group(1) else match.group().count(b"A"))
+        end = len(out)
+        for _ in range(lines):
+            end = out.rfind(b"\n", 0, max(end, 0))
+        if end >= 0:
+            del out[end:]
+            while out.endswith(b"\r"):
+                out.pop()
+            out += b"\r"
+    return b"\n".join(_by_epoch(line) for line in bytes(out + data[place:]).split(b"\n"))
+
+
+def _by_epoch(line: bytes) -> bytes:
+    """The pictures of a bar drawn again and again, a line for each epoch that they name."""
+    if b"\r" not in line:
+        return line
+    pictures, epochs = [], []
+    for picture in filter(None, line.split(b"\r")):
+        found = _EPOCH.match(_ESCAPE.sub(b"", picture))
+        epoch = found.group(1) if found else None
+        if epochs and epochs[-1] == epoch:
+            pictures[-1] = picture
+        else:
+            pictures.append(picture)
+            epochs.append(epoch)
+    return b"\n".join(pictures) + (b"\r" if line.endswith(b"\r") else b"")
 
 
 def strip_escapes(data: bytes) -> bytes:

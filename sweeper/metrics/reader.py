@@ -78,7 +78,7 @@ class Reader:
             self._remember(data[-1000:])
             return
         if b"\x1b" in data or b"\x00" in data:
-            data = folding.strip_escapes(data)
+            data = folding.strip_escapes(folding.join_redrawn(data))
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r\n", b"\n")
         place, size = 0, len(data)
