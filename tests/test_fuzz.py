@@ -16,11 +16,16 @@ from hypothesis import strategies as st
 from sweeper import folders, metrics, paths
 from sweeper.channel import Channel
 from sweeper.errors import SweepError
+from sweeper.metrics import recipe
 from sweeper.store import open_store
-from tests.fuzz import seeds, targets
+from tests.fuzz import NAMES, seeds, targets
 
 SECONDS = 5.0  # for any one input of 100 kB, on a busy machine
 WORDS = st.sampled_from([*seeds.HOSTILE, "loss", "=", ": ", "0.5", "\n", "\r", "{", "}", "[", "]", '"', ",", "command"])
+
+
+def test_every_target_has_its_name() -> None:
+    assert tuple(targets.TARGETS) == NAMES
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
@@ -82,6 +87,11 @@ def test_no_escape_is_put_together_by_folding(data: bytes) -> None:
 @pytest.mark.parametrize("begin", [b"\x1b]", b"\x1bP", b"\x1b_", b"\x1b^", b"\x1bX"])
 def test_a_title_without_end_hides_no_other_line(begin: bytes) -> None:
     assert metrics.fold(begin + b"title\nloss=0.3\n").splitlines() == ["", "loss=0.3"]
+
+
+def test_digits_of_every_script_are_numbers() -> None:
+    assert metrics.parse("epoch \u07c3 loss=0.\u0665\nEpoch \u07c3/\u07c4 loss: 0.5\n".encode()) is not None
+    assert recipe.number("\u07c3,5".encode()) == 3.5
 
 
 @pytest.mark.parametrize("packet", [b"{", b"\xff", b"[" * 100_000, b"9" * 5000, b"{}", b'{"kind": 1}', b"[]"])

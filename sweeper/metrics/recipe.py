@@ -177,6 +177,5 @@ def number(text: bytes) -> float:
     try:
         return float(text)
     except ValueError:
-        if not _THOUSANDS.fullmatch(text.strip()):
-            return float(text.replace(b",", b"."))
-        return float(text.replace(b",", b""))
+        decimal = b"" if _THOUSANDS.fullmatch(text.strip()) else b"."
+        return float(text.replace(b",", decimal).decode("utf-8", "replace"))  # of bytes it reads ASCII digits alone

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import NAMES
+
 PLACE = Path(__file__).parents[2] / "build" / "fuzz"
 SECONDS_AN_INPUT = 10
 MEGABYTES = 2048
@@ -20,6 +22,7 @@ def attack(name: str, seconds: int, files: list[str]) -> None:
     """In a process of its own, since libFuzzer ends its process."""
     import atheris
 
+    assert not any(name.startswith("sweeper") for name in sys.modules), "what is imported already is not instrumented"
     with atheris.instrument_imports(include=["sweeper"]):
         from . import seeds, targets
     crashes = PLACE / "crashes"
@@ -38,17 +41,15 @@ def attack(name: str, seconds: int, files: list[str]) -> None:
 
 
 def main() -> int:
-    from . import targets
-
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", nargs="?", choices=[*targets.TARGETS, "all"], default="all")
+    parser.add_argument("target", nargs="?", choices=[*NAMES, "all"], default="all")
     parser.add_argument("file", nargs="*", help="inputs to try once")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (default 60)")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.here:
         attack(given.target, given.seconds, given.file)
-    chosen = list(targets.TARGETS) if given.target == "all" else [given.target]
+    chosen = list(NAMES) if given.target == "all" else [given.target]
     failed = []
     for name in chosen:
         print(f"{name}: {given.seconds} s", flush=True)
