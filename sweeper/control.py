@@ -17,6 +17,7 @@ from sweeper.store import Store, Wish, open_store
 from sweeper.store.db import PAUSE, RUN, STOP
 
 FLIGHT = (model.RUNNING, model.WAITING)
+UNHEARD = 200  # runs at most that are looked at in their folders because their scheduler is gone
 GOING = ("running", "paused", "interrupted")  # the states in which there is something to stop
 
 
@@ -63,6 +64,13 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
             shown = model.QUEUED if now.state == model.LOST else now.state
             counts[record.state] -= 1
             counts[shown] = counts.get(shown, 0) + 1
+    if not alive:
+        for record in store.waiting(UNHEARD):
+            now = _unheard(record)
+            if now.state != record.state:
+                flight.append(now)
+                counts[model.QUEUED] -= 1
+                counts[now.state] = counts.get(now.state, 0) + 1
     return Status(
         sweep=sweep,
         state=_state(wish, alive, counts),
@@ -84,6 +92,18 @@ def _as_it_is(record: RunRecord) -> RunRecord:
     if past.outcome is not None and past.attempts >= record.attempts:
         return replace(record, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
     return replace(record, state=model.LOST)
+
+
+def _unheard(record: RunRecord) -> RunRecord:
+    """A queued run as its folder tells: its scheduler may have been killed before it wrote down that it had begun."""
+    run = paths.RunDir(Path(record.folder or ""))
+    past = folders.history(run)
+    if past.attempts <= record.attempts or past.attempt is None:
+        return record
+    begun = replace(record, attempts=past.attempts, started=past.attempt.started, gpus=past.attempt.gpus)
+    if past.outcome is not None:
+        return replace(begun, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
+    return replace(begun, state=model.RUNNING) if folders.is_held(run.lock) else record
 
 
 def _state(wish: Wish, alive: bool, counts: dict[str, int]) -> str:
@@ -233,21 +253,13 @@ def resume(sweep: paths.SweepDir) -> bool:
         if not alive and not any(store.counts().get(state) for state in left):
             return False
         _check_tmux(alive)
+        if not alive:
+            launch.catch_up(store, sweep)
         with store:
-            _hear_of_stops(store)
             store.requeue_all((model.STOPPED, model.LOST))
             store.set_wish(wish)
         _set_going(sweep, store, wish)
         return True
-
-
-def _hear_of_stops(store: Store) -> None:
-    """Enter the runs that were stopped when no scheduler was there to hear of it, as a shutdown does."""
-    for record in store.records(FLIGHT):
-        if record.folder is not None and _as_it_is(record).state == model.STOPPED:
-            outcome = folders.history(paths.RunDir(Path(record.folder))).outcome
-            if outcome is not None:
-                store.set_outcome(record.number, outcome)
 
 
 def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
@@ -270,6 +282,8 @@ def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
         alive = launch.alive(sweep)
         if any(store.counts().get(state) for state in states):
             _check_tmux(alive)
+        if not alive:
+            launch.catch_up(store, sweep)
         with store:
             again = store.requeue_all(states, runs or None)
             if again:

@@ -194,7 +194,7 @@ def carry_out(plan: Plan) -> Launched:
         store = open_store(sweep)
         try:
             if not running:
-                _catch_up(store, sweep)
+                catch_up(store, sweep)
             before = store.wish()
             _check_mode(before, plan, running)
             wish = _wish(plan, sweep, before, running)
@@ -209,7 +209,7 @@ def carry_out(plan: Plan) -> Launched:
     return Launched(plan, change, running, wish.session)
 
 
-def _catch_up(store: Store, sweep: paths.SweepDir) -> None:
+def catch_up(store: Store, sweep: paths.SweepDir) -> None:
     """Enter what happened since the last scheduler was killed, so that what failed meanwhile is queued again."""
     with store:
         _, ended = reconcile(store, sweep)

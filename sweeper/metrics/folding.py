@@ -48,7 +48,8 @@ def _by_epoch(line: bytes) -> bytes:
     """The pictures of a bar drawn again and again, a line for each epoch that they name."""
     if b"\r" not in line:
         return line
-    pictures, epochs = [], []
+    pictures: list[bytes] = []
+    epochs: list[bytes | None] = []
     for picture in filter(None, line.split(b"\r")):
         found = _EPOCH.match(_ESCAPE.sub(b"", picture))
         epoch = found.group(1) if found else None

@@ -210,6 +210,13 @@ class Store:
             statement += " WHERE " + " AND ".join(conditions)
         return [self._record(row) for row in self.connection.execute(statement + " ORDER BY number", values)]
 
+    def waiting(self, most: int) -> list[RunRecord]:
+        """Up to ``most`` runs that are queued and have a folder: their turn has come, or comes again."""
+        rows = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM runs WHERE wanted AND state = ? ORDER BY number LIMIT ?", (model.QUEUED, most)
+        )
+        return [self._record(row) for row in rows]
+
     def bad(self, most: int) -> list[RunRecord]:
         """The last ``most`` wanted runs that did not end well, by number."""
         states = [state for state in model.OUTCOMES if state != model.DONE]
