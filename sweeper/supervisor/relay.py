@@ -7,6 +7,7 @@ out there. It is held up by a full disk: nothing more is read until the log has 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import termios
@@ -57,6 +58,16 @@ class Window:
             return shell.get_size(self.stdout)
         except OSError:
             return (24, 80)
+
+    def read(self) -> bytes:
+        """What was typed; nothing where the terminal is gone."""
+        assert self.stdin is not None
+        try:
+            return os.read(self.stdin, 4096)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return b""
 
     @property
     def pending(self) -> bool:
