@@ -13,6 +13,7 @@ from sweeper.metrics.state import State
 _DRAFTED = 8  # once so many lines were redrawn, the last states of bars make the curve
 _DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
+_BLOCK = 12  # lines
 _DIGIT = re.compile(rb"[0-9]")
 _NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
 
@@ -34,6 +35,7 @@ class Batch:
         self.draft_rows: dict[tuple[str, bytes], list[int]] = {}
         self.last_rule = 0
         self.skip: list[int] = []  # lines of shapes that say nothing
+        self.company: set[bytes] = set()  # shapes that stand beneath lines about training
 
     def _redraws(self, ended: bool) -> None:
         """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
@@ -83,6 +85,7 @@ class Batch:
         self._read()
         self.columns.end()
         state.lines += len(self.lines)
+        state.recent = [line[:500] for line in (state.recent + self.lines[-_BLOCK:])[-_BLOCK:]]
 
     def _bucket(self) -> dict[bytes, list[int]]:
         return self.rows.setdefault(self.state.context, {})
@@ -95,7 +98,7 @@ class Batch:
                 if places and places is not self.skip:
                     made = recipe.of(shape, self.lines[places[0]])
                     if made.fields:
-                        jobs.append(Job(made, places[:], split))
+                        jobs.append(Job(made, places[:], split, shape in self.company))
                     places.clear()
         drafts = []
         for (split, shape), places in self.draft_rows.items():
@@ -127,11 +130,26 @@ class Batch:
             state.tried += 1
         made = recipe.of(shape, line)
         state.fruitful += bool(made.fields)
+        if made.fields and not made.steady and not made.dump and self._in_company(place):
+            self.company.add(shape)
         if state.ambient.in_dump(line, made.dump):
             return False
         if state.table is not None:
             return self._in_table(place, line, shape, made)
         return self._plain(place, line, shape, made, known)
+
+    def _in_company(self, place: int) -> bool:
+        """Whether a line stands in a block of names and values whose head is surely about training."""
+        before = self.lines[max(0, place - _BLOCK) : place]
+        if len(before) < _BLOCK:
+            before = self.state.recent[len(before) - _BLOCK :] + before
+        for line in reversed(before):
+            if not line.strip() or len(line) > 400:
+                return False
+            made = recipe.of(line.translate(None, recipe.SHAPELESS), line)
+            if made.steady or not made.fields or made.dump:
+                return made.steady and not made.dump
+        return False
 
     def _plain(self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]]) -> bool:
         ambient = self.state.ambient
@@ -191,7 +209,7 @@ class Batch:
         if rows is None:
             return
         ambient = self.state.ambient
-        self.columns.noted = place
+        self.columns.noting(made, place)
         self.columns.steps.append(ambient.mark(made, rows[0], self.last_rule if made.back else place))
         if place not in self.is_draft:
             ambient.heading(context_of(line.decode("utf-8", "replace")), ambient.epoch, marker=True)

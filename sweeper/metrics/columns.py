@@ -22,6 +22,7 @@ class Job(NamedTuple):
     recipe: Recipe
     places: list[int]
     split: str
+    company: bool = False  # they stand beneath lines that are surely about training
 
     @property
     def turn(self) -> int:
@@ -45,7 +46,7 @@ class Columns:
         self.state = state
         self.lines = lines
         self.steps: list[Point] = []  # from which line on which step holds
-        self.noted = -1  # the line that last said where we are
+        self.noted_epoch = self.noted_step = -1  # the lines that last said where we are
         self.found: dict[Key, list[Part]] = {}
         self.drafts: dict[Key, list[Part]] = {}
 
@@ -122,20 +123,27 @@ class Columns:
                 totals = _floats(columns[field.total - 1])
                 values = [value / total if total else math.nan for value, total in zip(values, totals, strict=True)]
             part = made.split or field.soft or job.split
-            if field.kind != STRONG and not made.steady:
+            if field.kind != STRONG and not (made.steady or job.company):
                 part = ALONE
             key = (part, field.label, field.name)
             (self.found if into is None else into).setdefault(key, []).append(Part(places, steps, values, name))
             if into is None:
-                self._trait(key, field.kind, made.steady)
+                self._trait(key, field.kind, made.steady or job.company)
 
     def _one_by_one(self, job: Job, needed: Sequence[int], into: dict[Key, list[Part]] | None) -> None:
-        """Lines that share a shape with others but not their build."""
-        for place in job.places:
-            line = self.lines[place]
-            own = job.recipe if job.recipe.numbers([line]) else recipe.build(line)
-            if own.fields and own.numbers([line]):
-                self._rows(Job(own, [place], job.split), needed, into)
+        """Lines that share a shape with others but not their build: mostly their names differ by a digit."""
+        alike = [place for place in job.places if job.recipe.numbers([self.lines[place]])]
+        if alike:
+            self._rows(job._replace(places=alike), needed, into)
+        groups: dict[bytes, list[int]] = {}
+        for place in sorted(set(job.places).difference(alike)):
+            groups.setdefault(recipe.names_key(self.lines[place]), []).append(place)
+        for key, places in groups.items():
+            own = recipe.of(key, self.lines[places[0]])
+            if not own.numbers([self.lines[places[0]]]):
+                own = recipe.build(self.lines[places[0]])
+            if own.fields:
+                self._rows(job._replace(recipe=own, places=places), needed, into)
 
     def _trait(self, key: Key, kind: str, steady: bool) -> None:
         trait = self.state.traits.get(key)
@@ -190,9 +198,21 @@ class Columns:
 
     def _note(self, made: Recipe, columns: list[Any], place: int) -> None:
         """Where the last of these lines says we are, unless a later line has said it."""
-        if place >= self.noted:
-            self.noted = place
-            self.state.ambient.note(made, [columns[group - 1][-1] if group else None for group in made.marks_at])
+        texts = [columns[group - 1][-1] if group else None for group in made.marks_at]
+        epoch, step = self.noting(made, place)
+        if not epoch:
+            texts[:2] = [None, None]
+        if not step:
+            texts[2:] = [None, None]
+        self.state.ambient.note(made, texts)
+
+    def noting(self, made: Recipe, place: int) -> tuple[bool, bool]:
+        """Whether the line at ``place`` is the last so far to name the epoch, and to name the step."""
+        if made.epoch:
+            self.noted_epoch = max(self.noted_epoch, place)
+        if made.step:
+            self.noted_step = max(self.noted_step, place)
+        return self.noted_epoch == place, self.noted_step == place
 
     def holding(self, places: list[int]) -> list[Point]:
         """For each line the last mark before it."""

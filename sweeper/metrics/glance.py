@@ -7,7 +7,7 @@ import re
 from sweeper.metrics.vocabulary import KNOWN_WORDS
 
 _NAMED = re.compile(
-    rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)",
+    rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*(?:[\xe2\xf0][\x80-\xbf]{2,3}\s*)*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)",
     re.I,
 )
 _SIGNS = re.compile(rb"%\||[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")

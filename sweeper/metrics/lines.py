@@ -13,6 +13,7 @@ from sweeper.metrics.vocabulary import (
     LABELS,
     NEVER,
     NO_LABELS,
+    SETTING,
     STEP,
     STEPS,
     STRONG,
@@ -42,7 +43,12 @@ def parse(text: str) -> Line:
     if (found := patterns.COCO.search(text)) is not None:
         line.pairs.append(Pair(_coco(found), found.span(6), STRONG))
         return line
-    masked = _joint(line, _counted(line, mask(text)))
+    if (found := patterns.DARKNET.match(text)) is not None:
+        line.step, line.step_word = found.span(1), "iteration"
+        named = ((2, "loss", STRONG), (3, "avg_loss", STRONG), (4, "rate", SETTING))
+        line.pairs += [Pair(name, found.span(group), what) for group, name, what in named]
+        return line
+    masked = _joint(line, _counted(line, mask(_last_drawn(text))))
     scan = Scan(line, masked)
     end = 0
     for match in NUMBER.finditer(masked):
@@ -72,8 +78,14 @@ def _is_label(text: str) -> bool:
     )
 
 
-def _blanked(text: str, match: re.Match[str]) -> str:
-    return text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
+def _blanked(text: str, start: int, end: int) -> str:
+    return text[:start] + " " * (end - start) + text[end:]
+
+
+def _last_drawn(text: str) -> str:
+    """Of a bar whose redraws were glued to one line, only the last."""
+    bars = [match.start() for match in patterns.BAR.finditer(text)] if text.count("%|") + text.count("=") > 1 else []
+    return _blanked(text, bars[0], bars[-1]) if len(bars) > 1 else text
 
 
 def _counted(line: Line, text: str) -> str:
@@ -81,30 +93,33 @@ def _counted(line: Line, text: str) -> str:
     match = patterns.COUNTED.search(text)
     if match is None:
         return text
-    tail = match.group(3).lower().split()
-    if match.group(1).lower() in ("after", "at"):
-        if any(word in EPOCHS for word in tail) or "epoch " in match.group().lower():
-            line.epoch = match.span(2)
-        elif any(word in STEPS for word in tail) or "step " in match.group().lower():
-            line.step = match.span(2)
+    head, tail = (match.group(2) or "").lower(), match.group(4).lower().split()
+    if head or match.group(1).lower() in ("after", "at"):
+        if head == "epoch" or any(word in EPOCHS for word in tail):
+            line.epoch = match.span(3)
+        elif head or any(word in STEPS for word in tail):
+            line.step = match.span(3)
     line.split = next((split for word in tail if (split := split_of(word))), None)
-    return _blanked(text, match)
+    return _blanked(text, match.start(), match.end())
 
 
 def _joint(line: Line, text: str) -> str:
     """Several names, then as many numbers; what was understood is blanked out."""
-    match = patterns.JOINT.search(text) if "|" in text or "," in text or "/" in text else None
-    if match is None:
+    if "@(" in text and (match := patterns.AT.search(text)) is not None:
+        names = [f"{normalise(match.group(1))}_{place.strip()}" for place in match.group(2).split(",")]
+    elif ("|" in text or "," in text or "/" in text) and (match := patterns.JOINT.search(text)) is not None:
+        names = [normalise(name) for name in re.split(r"[|/,]", match.group(1))]
+    else:
         return text
-    names = [normalise(name) for name in re.split(r"[|/,]", match.group(1))]
-    numbers = list(NUMBER.finditer(text, match.start(2), match.end(2)))
+    last = match.lastindex or 0
+    numbers = list(NUMBER.finditer(text, match.start(last), match.end(last)))
     kinds = [kind(name) for name in names]
     if len(numbers) != len(names) or STRONG not in kinds:
         return text
     for name, what, number in zip(names, kinds, numbers, strict=True):
         if what not in (NEVER, STEP):
             line.pairs.append(Pair(name, number.span(), what))
-    return _blanked(text, match)
+    return _blanked(text, match.start(), match.end())
 
 
 def _tell_apart(line: Line, seen: dict[int, str | None]) -> None:

@@ -10,6 +10,7 @@ from sweeper.metrics.vocabulary import CAMEL, DOWN, UP, kind, split_of, words, w
 
 _PROSE = {"validation": "val", "validating": "val", "training": "train", "testing": "test", "evaluation": "eval"}
 _DROP = frozenset(("the", "a", "an", "our", "this", "that", "current", "its", "and", "is", "was", "at", "set"))
+_JOINED = re.compile(r"(?<=[a-zA-Z])()[_@-](\d)")  # map_50, hits@1
 _NON_WORD = re.compile(r"[^\w]+")
 
 
@@ -46,7 +47,7 @@ def canonical(name: str) -> tuple[str, ...]:
         "fscore": "f1",
         "f1score": "f1",
     }
-    parts = [split_of(word) or short.get(word, word) for word in words(name)]
+    parts = [split_of(word) or short.get(word, word) for word in words(_JOINED.sub(r"\1\2", name))]
     if "lr" in parts and "rate" in parts:
         parts.remove("rate")
     if "f1" in parts and "score" in parts:

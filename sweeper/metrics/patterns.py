@@ -28,16 +28,20 @@ NOISE = re.compile(
     | \b\d+(?:\.\d+)?%\|[^|]*\|                                                     # 45%|####      |
     | [\u2500-\u257f\u2580-\u259f\u2800-\u28ff]{2,}                                 # bars drawn in blocks
     | \[[=>.\s\#-]*[=>\#][=>.\s\#-]*\]                                              # [====>....]
+    | [\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]+         # pictures
     """,
     re.VERBOSE,
 )
 COUNTED = re.compile(  # "train loss after 8 epochs: 0.1", "Accuracy of the network on the 10000 test images: 98 %"
-    r"\b(after|on|over|at|for|of|in|from|across)\s+(?:the\s+)?(?:first\s+|last\s+|all\s+)?(?:epoch\s+|step\s+)?"
-    r"(\d[\d,]*)((?:\s+[^\W\d][\w-]*){0,3}?)(?=\s*(?:[:=]|is\b|was\b))",
+    r"\b(after|on|over|at|for|of|in|from|across)\s+(?:the\s+)?(?:first\s+|last\s+|all\s+|global[\s_-]|training\s+)?"
+    r"(?:(epoch|step|iteration|iter|episode|round|update|generation|batch)\s+)?"
+    r"(\d[\d,]*)((?:\s+[^\W\d][\w-]*){0,3}?)(?(2)(?=\s*(?:[:=|,;>)-]|is\b|was\b|$))|(?=\s*(?:[:=]|is\b|was\b)))",
     re.IGNORECASE,
 )
 TOP = re.compile(r"\b([Tt]op)[ -](?=\d)")
 SHORT = re.compile(r"\b(Avg|avg|Val|val|Acc|acc|Std|std|Tr|Err|err)\.(?=\s)")
+
+BAR = re.compile(r"\d+%\|[^|]*\||\[[=>.\s]*[=>][=>.\s]*\]")  # 45%|###  |, [===>...]
 
 # Between a name and its number.
 SEPARATOR = re.compile(r"(?:[:=：＝]+>?|->|→)\s*$")
@@ -55,7 +59,10 @@ PREPOSITION = re.compile(
     r"\s(?:of|on|after|at|for|over|in|from|with|across|using|against|between|sur|auf|bei)\s", re.IGNORECASE
 )
 
+ONE_WORD = re.compile(r"[^\W\d][\w/@-]*").fullmatch
+
 # After a number.
+NEXT = re.compile(r"\s*(?:[|,;]|-\s|$)")  # a cell ends here
 UNITS = re.compile(
     r"\s?(?:[smhd]|ms|us|µs|ns|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|it/s|s/it|[kKMGT]i?B?|B|bytes|[Hh]z|fps|FPS"
     r"|px|W|\w+/(?:s|sec|second|step|it|batch|epoch|min|h|hour)|params|parameters|samples|examples|images|tokens|files"
@@ -88,6 +95,10 @@ COCO = re.compile(  # the summary of pycocotools
     r"Average (Precision|Recall)\s+\(A[PR]\) @\[ IoU=([\d.]+)(:[\d.]+)?\s*"
     r"\| area=\s*(\w+) \| maxDets=\s*(\d+) \] = (-?[\d.]+)"
 )
+AT = re.compile(  # "Prec@(1,5) (94.2%, 99.8%)"
+    r"([^\W\d]\w*)@\((\d+(?:,\s?\d+)+)\)\s*[:=]?\s*[\[(]?\s*((?:[-+]?[\d.]+%?\s?[|/,]\s?)+[-+]?[\d.]+)"
+)
+DARKNET = re.compile(r"^\s*(\d+): (-?[\d.]+|-?nan), (-?[\d.]+|-?nan) avg(?: loss)?, ([\d.]+) rate,")
 LABEL = re.compile(
     r"\W*([^\W\d][\w-]*(?:\s[^\W\d][\w-]*)?)(?::\s+(?=[^\W\d])|\s+[A-Za-z]\w*=\s*\d|\]\s)"
 )  # what a line begins with

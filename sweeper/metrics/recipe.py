@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FORGET = 50_000  # shapes: logs of free text have no end of them
 _DIGITS_OR_BLANKS = re.compile(r"(\d+|[ ]+)")
 _THOUSANDS = re.compile(rb"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
+_IN_NAME = re.compile(r"\d+")
+_NAME_DIGITS = re.compile(r"(?<=[^\W\d])\d+|(?<=@)\d+(?:\.\d+)?|(?<=[^\W\d]-)\d+")  # loss1, acc@1, top-5
+_OWN_NUMBERS = re.compile(rb"(?<![A-Za-z_@0-9])(?<![A-Za-z]-)[0-9]+")  # and not part of a name
 SHAPELESS = b"0123456789 "
 
 
@@ -58,7 +61,8 @@ class Recipe:
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[bytes]:
-        return re.compile(_pattern(_text(self.example), self.spans), re.MULTILINE)
+        names = {self.spans[field.group - 1]: f"{field.name} {field.label}" for field in self.fields}
+        return re.compile(_pattern(_text(self.example), self.spans, names), re.MULTILINE)
 
     @functools.cached_property
     def groups(self) -> tuple[bytes, ...]:
@@ -101,6 +105,11 @@ def of(shape: bytes, line: bytes) -> Recipe:
             _known.clear()
         found = _known[shape] = build(line)
     return found
+
+
+def names_key(line: bytes) -> bytes:
+    """What tells a line from others of its shape where digits are part of names: acc@1, acc@5."""
+    return b"\0" + _OWN_NUMBERS.sub(b"", line).translate(None, b" ")
 
 
 def build(line: bytes) -> Recipe:
@@ -146,15 +155,28 @@ def _made(example: bytes, line: Line) -> Recipe:
     )
 
 
-def _pattern(text: str, spans: Sequence[Span]) -> bytes:
+def _pattern(text: str, spans: Sequence[Span], names: Mapping[Span, str]) -> bytes:
     parts = [b"^"]
     end = 0
     for start, stop in spans:
-        parts.append(_loose(text[end:start]))
+        parts.append(_before(text[end:start], _IN_NAME.findall(names.get((start, stop), ""))))
         parts.append(b"(" + _loose(text[start:stop]) + b")")
         end = stop
     parts += [_loose(text[end:]), b"$"]
     return b"".join(parts)
+
+
+def _before(text: str, digits: Sequence[str]) -> bytes:
+    """A pattern for what stands before a number: the digits of its name are part of the name."""
+    if not digits:
+        return _loose(text)
+    parts = []
+    end = 0
+    for match in _NAME_DIGITS.finditer(text):
+        if all(part in digits for part in _IN_NAME.findall(match.group())):
+            parts += [_loose(text[end : match.start()]), re.escape(match.group().encode())]
+            end = match.end()
+    return b"".join([*parts, _loose(text[end:])])
 
 
 def _loose(text: str) -> bytes:

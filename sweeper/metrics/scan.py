@@ -75,6 +75,7 @@ class _Named:
     explicit: str  # the separator; "is" for a linking word; empty for a blank
     bracket: str  # that the number stands in
     unit: str  # in round brackets after the name
+    alone: bool = False  # one word between two cuts: "| loss 0.5 | kl 0.1 |"
 
     @property
     def separated(self) -> bool:
@@ -89,6 +90,7 @@ class Scan:
         self.text = text
         self.split: str | None = None  # the part of the data that a heading on the line names, till the next
         self.label = ""
+        self.topic = ""  # the metric that a heading on the line names, for "accuracy: (train=0.9, test=0.8)"
         self.last_split: str | None = None
         self.seen: dict[int, str | None] = {}  # pair -> the part of the data last named before it
         self.keys: list[str | None] = []  # of the nested dicts that are open; None: settings
@@ -104,6 +106,7 @@ class Scan:
         if None in self.keys:
             return end
         after = self.text[end : end + 32]
+        named.alone = named.alone and patterns.NEXT.match(after) is not None
         done = self._step(named, gap, match, after)
         self.first = False
         if done is not None:
@@ -112,6 +115,8 @@ class Scan:
         if ratio is None and (patterns.ATTACHED.match(after) or patterns.UNITS.match(after) or after.startswith("/")):
             rest = patterns.REST.match(after)
             return end + (rest.end() if rest else 0)
+        if after.startswith(":") and gap.endswith("#"):
+            self._qualifier(named.phrase)  # "Test net output #0: accuracy"
         if named.bracket == "[" and not after.lstrip().startswith("]"):
             return end
         if not named.phrase or (named.bracket == "(" and not named.explicit):
@@ -157,14 +162,18 @@ class Scan:
         if found := patterns.UNIT.search(text):
             unit = found.group(1)
             text = text[: found.start()].rstrip()
-        end = 0
+        end, before = 0, ""
         for cut in patterns.CUT.finditer(text):
+            before = cut.group().strip()
             piece = text[end : cut.start()]
             # "INFO - train - " is a logger's name, "Training results - " a heading.
             if "-" not in cut.group() or " " in piece.strip() or (self.first and not end):
                 self._qualifier(piece)
             end = cut.end()
-        return _Named(text[end:].strip(" '\"`*#>%"), explicit, bracket, unit)
+        phrase = text[end:].strip(" '\"`*#>%")
+        return _Named(
+            phrase, explicit, bracket, unit, bool(before) and before in "|,;-" and patterns.ONE_WORD(phrase) is not None
+        )
 
     def _qualifier(self, piece: str) -> None:
         """Words before a cut: ``Test set:``, ``[valid]``, ``Overall:``."""
@@ -177,6 +186,10 @@ class Scan:
             self.label = ""
         elif all(part in LABELS for part in parts):
             self.label = "_".join(parts)
+        elif len(parts) < 4 and any(part in METRIC for part in parts) and kind(normalise(piece)) == STRONG:
+            self.topic = normalise(piece)
+            if len(splits) == 1 and all(map(_known, parts)):
+                self.split = self.last_split = splits.pop()  # "validation loss | lm loss: 0.5"
 
     def _step(self, named: _Named, gap: str, match: re.Match[str], after: str) -> int | None:
         """Take in a number that says where we are; None if it does not."""
@@ -203,7 +216,10 @@ class Scan:
                 word = "iteration"
         total = OF.match(after) if whole else None
         if not word:
-            if whole and not parts and ((total and "/" in total.group()) or gap.strip() == "]["):
+            counted = whole and ((total and "/" in total.group()) or gap.strip() == "][")
+            if counted and all(map(split_of, parts)):
+                if parts:
+                    self.split = self.last_split = split_of(parts[-1])  # "Train: [300/300]"
                 return self._inner(span, total)
             return None
         if word in PLURALS and total is None and separated:
@@ -242,13 +258,24 @@ class Scan:
         if not parts or len(parts) > 9 or len(head) > 70:
             return
         name, unit = normalise(head), named.unit
+        if parts[-1] == "value" and len(parts) > 1 and kind(name.removesuffix("_value")) == STRONG:
+            name, parts = name.removesuffix("_value"), parts[:-1]  # "loss value: 0.5"
         what = kind(name)
+        if unit and what == STRONG and _AVERAGED.issuperset(words(unit)):
+            name = f"{name}_{normalise(unit)}"  # "F1 (macro)"
+        if self.topic and what != STRONG and all(map(split_of, parts)):
+            name, what = f"{normalise(head)}_{self.topic}", STRONG
+            parts = words(name)
+        elif what == STRONG:
+            self.topic = ""
         if unit and what != STRONG and named.explicit and kind(normalise(unit)) == STRONG:
             name, what, parts, unit = normalise(unit), STRONG, words(unit), ""
         if what in (NEVER, STEP) or (unit and (kind(unit) == NEVER or patterns.UNITS.match(unit))):
             return
         if what != STRONG:
-            if len(parts) > 4 or (not named.separated and named.explicit != "|" and not (percent and _is_word(head))):
+            if len(parts) > (8 if " " not in head else 4):
+                return
+            if not (named.separated or named.explicit == "|" or named.alone) and not (percent and _is_word(head)):
                 return
             if named.explicit == "is" or (whole and what != SETTING):
                 return
@@ -293,6 +320,11 @@ class Scan:
 _RATE_UNITS = frozenset(("samples", "imgs", "img", "images", "tokens", "it", "examples", "words", "frames"))
 _COUNTS = frozenset(
     ("reward", "rewards", "rew", "return", "returns", "score", "scores", "length", "len", "fitness", "loss")
+)
+
+
+_AVERAGED = frozenset(
+    ("micro", "macro", "weighted", "avg", "average", "mean", "median", "samples", "overall", "std", "max", "min")
 )
 
 

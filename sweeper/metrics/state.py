@@ -25,6 +25,7 @@ class State:
         self.lines = 0
         self.tried = self.fruitful = 0  # lines that were new, and those of them with a metric
         self.redrawn = 0  # lines with redraws
+        self.recent: list[bytes] = []  # the last lines
 
     @property
     def barren(self) -> bool:
@@ -51,6 +52,7 @@ class State:
         twin.drafts = {key: curve.copy() for key, curve in self.drafts.items()}
         twin.traits = {key: dict(trait) for key, trait in self.traits.items()}
         twin.ambient = self.ambient.copy()
+        twin.recent = list(self.recent)
         for name in ("table", "lines", "tried", "fruitful", "redrawn"):
             setattr(twin, name, getattr(self, name))
         return twin
@@ -62,6 +64,7 @@ class State:
             "traits": [[*key, trait] for key, trait in self.traits.items()],
             "ambient": self.ambient.to_json(),
             "table": self.table and [self.table.names, self.table.kinds, self.table.cut, self.table.rows],
+            "recent": [line.decode("latin-1") for line in self.recent],
             "counts": [self.lines, self.tried, self.fruitful, self.redrawn],
         }
 
@@ -77,4 +80,5 @@ class State:
             names, kinds, cut, rows = data["table"]
             state.table = tables.Table(tuple(names), tuple(kinds), cut, rows)
         state.lines, state.tried, state.fruitful, state.redrawn = data["counts"]
+        state.recent = [line.encode("latin-1") for line in data["recent"]]
         return state

@@ -95,7 +95,8 @@ AVERAGES = ("average_", "avg_", "mean_")
 # May stand beside train, val or test in a heading: "Test set:", "Validation results:".
 SPLIT_LABELS = words_of(
     """set results result data dataset metrics metric split phase stats statistics epoch step summary
-    performance evaluation scores score mode stage report on the in iter"""
+    performance evaluation scores score mode stage report on the in iter net network output outputs subset
+    loader dataloader split partition samples"""
 )
 # Begin lines of any kind, so they tell no metrics apart.
 NO_LABELS = words_of(
@@ -105,7 +106,7 @@ NO_LABELS = words_of(
 PLURALS = words_of("epochs steps iterations iters rounds updates batches trees episodes")
 _WORD = re.compile(r"[a-z]+\d*|\d+|[^\W\d_a-z]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")
+CAMEL = re.compile(r"(?<=[A-Za-z0-9][a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")  # but mIoU is one word
 
 
 def words(name: str) -> list[str]:
@@ -135,8 +136,8 @@ def is_metric_word(word: str) -> bool:
         "lossless"
     ):
         return True
-    for prefix in ("train", "val", "valid", "test", "avg", "mean"):
-        if bare.startswith(prefix) and bare[len(prefix) :] in METRIC:
+    for prefix in ("train", "val", "valid", "test", "avg", "mean", "m", "a"):  # valloss, mDice, aAcc
+        if bare.startswith(prefix) and len(bare) > len(prefix) + 2 and bare[len(prefix) :] in METRIC:
             return True
     return bool(_CJK.search(word)) and any(text in word for text in METRIC if _CJK.match(text))
 
@@ -166,7 +167,7 @@ def kind(name: str) -> str:
     if any(part in _NEVER for part in parts) or joined in _NEVER:
         return NEVER if not strong or any(part in _HARD for part in parts) else STRONG
     if joined.endswith(("_per_second", "_per_sec", "_per_s")) or (
-        parts[0] in ("n", "num", "no", "total") and not strong
+        parts[0] in ("n", "num", "no", "total") and len(parts) > 1 and not strong
     ):
         return NEVER
     if joined in _SETTING or any(part.rstrip("0123456789") in _SETTING for part in parts) or "learning_rate" in joined:
