@@ -58,8 +58,10 @@ class House(Workshop):
         server = int(self.tmux("display-message", "-p", "#{pid}").strip() or 0)
         found = {*processes_of(self.folder), *([server] if server else [])}
         while found:
-            for number in (signal.SIGSTOP, signal.SIGKILL):  # nobody sees another go
-                for pid in sorted(found, key=lambda pid: pid == server):  # orphans would be woken to see it go
+            # Nobody may see another go: tmux would wake the stopped, so it is stopped first; and orphans are woken by
+            # the kernel, so it is killed last.
+            for number, last in ((signal.SIGSTOP, False), (signal.SIGKILL, True)):
+                for pid in sorted(found, key=lambda pid, last=last: (pid == server) is last):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
             found = set(processes_of(self.folder))
