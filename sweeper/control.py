@@ -312,8 +312,13 @@ def resumable(sweep: paths.SweepDir) -> bool:
         return False
     with contextlib.closing(open_sweep(sweep)) as store:
         wish = store.wish()
+        if wish is None or wish.want != RUN:
+            return False
         counts = store.counts()
-        return wish is not None and wish.want == RUN and any(counts.get(state) for state in model.UNFINISHED)
+        if any(counts.get(state) for state in model.UNFINISHED):
+            return True
+        # The last runs of a night may have been ended by a shutdown, and entered as stopped, before their scheduler was.
+        return any("its supervisor" in record.note for record in store.records([model.STOPPED], gone=False))
 
 
 def remove(sweep: paths.SweepDir) -> None:

@@ -137,6 +137,18 @@ def test_an_orderly_shutdown_is_no_stop(house: House, order: tuple[signal.Signal
     assert house.states("s")[model.DONE] == 3
 
 
+def test_the_last_run_of_a_night_that_a_shutdown_ended_is_resumed(house: House) -> None:
+    sweep = house.begin("s", f"command: 'echo $SWEEP_ATTEMPT >> {house.folder}/tally; test -e {house.folder}/go'\n")
+    wait_for(lambda: not launch.alive(sweep))
+    assert "no sweep was interrupted" in house.say("resume", "--all")
+    with contextlib.closing(control.open_sweep(sweep)) as store:
+        store.set_state(1, model.STOPPED, "its supervisor was ended by SIGTERM")
+    house.go()
+    assert "resumed: s" in house.say("resume", "--all")
+    wait_for(lambda: not launch.alive(sweep))
+    assert house.states("s")[model.DONE] == 1
+
+
 def test_of_another_boot_no_process_is_taken_for_a_runs(house: House) -> None:
     """Pids begin anew at boot: whoever has the pid of a lost supervisor now is left alone."""
     sweep = house.begin("s")
