@@ -14,6 +14,11 @@ _DRAFTED = 8  # once so many lines were redrawn, the last states of bars make th
 _DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
 _BLOCK = 12  # lines
+# In a block of names and values may stand: a heading, a rule, a value that is no metric; but not what heads settings.
+_BESIDE = re.compile(
+    rb"(?i)(?!.*(?:config|param|setting|option|arg|environment|system|version))"
+    rb"(?:[^:=]{1,60}:\s*$|[^:=]{1,60}[:=]\s*\S{1,20}\s?\S{0,20}\s*$|[-=_*~\s]+$)"
+)
 _DIGIT = re.compile(rb"[0-9]")
 _NAN = re.compile(rb"(?<![A-Za-z])(?:[nN][aA][nN]|[iI][nN][fF])(?![A-Za-z])")
 
@@ -143,12 +148,16 @@ class Batch:
         before = self.lines[max(0, place - _BLOCK) : place]
         if len(before) < _BLOCK:
             before = self.state.recent[len(before) - _BLOCK :] + before
+        gaps = 0
         for line in reversed(before):
-            if not line.strip() or len(line) > 400:
+            made = recipe.of(line.translate(None, recipe.SHAPELESS), line) if len(line) < 400 else recipe.DUMP
+            if made.dump or made.steady:
+                return not made.dump
+            if made.fields and line.translate(None, recipe.SHAPELESS) in self.company:
+                return True
+            gaps += not line.strip()
+            if gaps > 1 or not (made.fields or not line.strip() or _BESIDE.match(line)):
                 return False
-            made = recipe.of(line.translate(None, recipe.SHAPELESS), line)
-            if made.steady or not made.fields or made.dump:
-                return made.steady and not made.dump
         return False
 
     def _plain(self, place: int, line: bytes, shape: bytes, made: Recipe, known: dict[bytes, list[int]]) -> bool:

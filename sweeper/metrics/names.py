@@ -11,6 +11,20 @@ from sweeper.metrics.vocabulary import CAMEL, DOWN, UP, kind, split_of, words, w
 _PROSE = {"validation": "val", "validating": "val", "training": "train", "testing": "test", "evaluation": "eval"}
 _DROP = frozenset(("the", "a", "an", "our", "this", "that", "current", "its", "and", "is", "was", "at", "set"))
 _JOINED = re.compile(r"(?<=[a-zA-Z])()[_@-](\d)")  # map_50, hits@1
+_PHRASES = tuple(
+    (re.compile(rf"(?i)(?<![a-z]){long.replace(' ', '[_ ]')}(?![a-z])"), short)
+    for long, short in (
+        ("root mean squared? error", "rmse"),
+        ("mean squared? error", "mse"),
+        ("mean absolute error", "mae"),
+        ("mean absolute percentage error", "mape"),
+        ("mean average precision", "map"),
+        ("mean reciprocal rank", "mrr"),
+        ("area under(?: the)?(?: roc)? curve", "auc"),
+        ("word error rate", "wer"),
+        ("mean iou", "miou"),
+    )
+)
 _NON_WORD = re.compile(r"[^\w]+")
 
 
@@ -47,6 +61,8 @@ def canonical(name: str) -> tuple[str, ...]:
         "fscore": "f1",
         "f1score": "f1",
     }
+    for long, abbreviated in _PHRASES:
+        name = long.sub(abbreviated, name)
     parts = [split_of(word) or short.get(word, word) for word in words(_JOINED.sub(r"\1\2", name))]
     if "lr" in parts and "rate" in parts:
         parts.remove("rate")

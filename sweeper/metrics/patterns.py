@@ -62,6 +62,7 @@ PREPOSITION = re.compile(
 ONE_WORD = re.compile(r"[^\W\d][\w/@-]*").fullmatch
 
 # After a number.
+INDEX = re.compile(r"\)?\s*[:=]\s*[-+.\d]")
 NEXT = re.compile(r"\s*(?:[|,;]|-\s|$)")  # a cell ends here
 UNITS = re.compile(
     r"\s?(?:[smhd]|ms|us|µs|ns|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|it/s|s/it|[kKMGT]i?B?|B|bytes|[Hh]z|fps|FPS"

@@ -95,6 +95,7 @@ class Scan:
         self.seen: dict[int, str | None] = {}  # pair -> the part of the data last named before it
         self.keys: list[str | None] = []  # of the nested dicts that are open; None: settings
         self.first = True
+        self.carried = ""  # words and a number that are the name of the next: "Accuracy on digit 0: 0.94"
 
     def number(self, match: re.Match[str], previous: int) -> int:
         """Take in one number; returns the place up to which the line is dealt with."""
@@ -105,6 +106,9 @@ class Scan:
         named = self._named(gap)
         if None in self.keys:
             return end
+        if self.carried and not named.phrase and named.separated:
+            named.phrase = self.carried
+        self.carried = ""
         after = self.text[end : end + 32]
         named.alone = named.alone and patterns.NEXT.match(after) is not None
         done = self._step(named, gap, match, after)
@@ -115,6 +119,10 @@ class Scan:
         if ratio is None and (patterns.ATTACHED.match(after) or patterns.UNITS.match(after) or after.startswith("/")):
             rest = patterns.REST.match(after)
             return end + (rest.end() if rest else 0)
+        if patterns.INDEX.match(after) and match.group().isdigit() and len(match.group()) < 4:
+            if not named.explicit and kind(normalise(named.phrase)) == STRONG:
+                self.carried = f"{named.phrase} {match.group()}"
+                return end
         if after.startswith(":") and gap.endswith("#"):
             self._qualifier(named.phrase)  # "Test net output #0: accuracy"
         if named.bracket == "[" and not after.lstrip().startswith("]"):

@@ -36,6 +36,8 @@ class Table:
     def row(self, text: str) -> tuple[float | None, str, dict[str, tuple[float, str]]] | None:
         """(step, its name, {metric: (value, what its name says)}) of a row; None if this is none: the table is over."""
         cells = _cells(_without_bars(text), self.cut)
+        if not self.cut and len(cells) > len(self.names) and len(wide := _cells(text, "  ")) == len(self.names):
+            cells = wide  # labels of several words
         label = ""
         if self.restates and len(cells) in (len(self.names) + 1, len(self.names) + 2, len(self.names) - 1, 3):
             return self._report(cells)
