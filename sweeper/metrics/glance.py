@@ -10,7 +10,7 @@ _NAMED = re.compile(
     rb"(?:[^\s\d]|[A-Za-z_@]\d{1,4})[\"')\]}]*\s*(?:[:=]|\xef\xbc\x9a|\xef\xbc\x9d|->|is)>?\s*(?:[\xe2\xf0][\x80-\xbf]{2,3}\s*)*[\"'\[(]*(?:[a-zA-Z_.]+\d*\()?[-+]?\.?(?:\d|nan|inf)",
     re.I,
 )
-_SIGNS = re.compile(rb"%\||[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")
+_SIGNS = re.compile(rb"%\||\b[FfRr][1-9]\b|[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")
 _BEFORE = re.compile(rb"([A-Za-z\x80-\xff]+)[0-9]*[\s\"')\]}:=|>-]{0,6}(?:is )?[-+]?\.?\d")
 _LETTERS = bytes(code if (chr(code).isalpha() and code < 128) or code >= 128 else 32 for code in range(256))
 _ENDINGS = (b"loss", b"acc", b"accuracy", b"error", b"err", b"reward", b"score", b"rate")

@@ -124,6 +124,10 @@ def _joint(line: Line, text: str) -> str:
 
 def _tell_apart(line: Line, seen: dict[int, str | None]) -> None:
     """The same word twice on a line: under train and under val, or only said again."""
+    units = {(pair.name, pair.unit) for pair in line.pairs}
+    for pair in line.pairs:
+        if pair.unit and sum(name == pair.name for name, _ in units) > 1:
+            pair.name = f"{pair.name}_{normalise(pair.unit)}"
     names = [pair.name for pair in line.pairs]
     kept = []
     for place, pair in enumerate(line.pairs):

@@ -28,6 +28,7 @@ NOISE = re.compile(
     | \b\d+(?:\.\d+)?%\|[^|]*\|                                                     # 45%|####      |
     | [\u2500-\u257f\u2580-\u259f\u2800-\u28ff]{2,}                                 # bars drawn in blocks
     | \[[=>.\s\#-]*[=>\#][=>.\s\#-]*\]                                              # [====>....]
+    | \((?=[^()\d]*[A-Za-z]\s*=?\s+\d)[^()\d]*\d+[^()\d]{0,12}\)(?=\s*[:=])              # Reward (last 50):
     | [\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]+         # pictures
     """,
     re.VERBOSE,
@@ -51,7 +52,7 @@ UNIT = re.compile(r"\(([^()]{1,24})\)$")  # PSNR (dB): 30.1
 # What ends a name to the left.
 CUT = re.compile(
     r"[,;|(){}\[\]<>│┃║•·!?。,；、\t\n&]|\s[-–—*/]+\s|\s{2,}|(?<=\S)[:=：＝]+(?=\s|$)|[-=*#~_.]{2,}|[.…](?=\s|$)"
-    r"|(?<=\W)-(?=\s)|(?<=\w)[:=](?=[^\W\d])"
+    r"|(?<=\W)-(?=\s)|(?<=\w)[:=](?=[^\W\d])|：(?=\S)"
 )
 FROM = re.compile(r"\b(?:from|to|below|above|than|by|until|threshold)\b", re.IGNORECASE)
 LEADING = re.compile(r"(?:with|and|at|for|of|on|in|by|has|have|had|got|to|from)\s+", re.IGNORECASE)

@@ -45,6 +45,7 @@ class Pair:
     total: Span | None = None
     label: str = ""
     soft: str = ""
+    unit: str = ""  # in brackets after the name: tells "acc(real): 1 acc(fake): 0.5" apart
 
 
 @dataclass
@@ -119,10 +120,10 @@ class Scan:
         if ratio is None and (patterns.ATTACHED.match(after) or patterns.UNITS.match(after) or after.startswith("/")):
             rest = patterns.REST.match(after)
             return end + (rest.end() if rest else 0)
-        if patterns.INDEX.match(after) and match.group().isdigit() and len(match.group()) < 4:
-            if not named.explicit and kind(normalise(named.phrase)) == STRONG:
-                self.carried = f"{named.phrase} {match.group()}"
-                return end
+        index = patterns.INDEX.match(after) and match.group().isdigit() and len(match.group()) < 4
+        if index and not named.explicit and kind(normalise(named.phrase)) == STRONG:
+            self.carried = f"{named.phrase} {match.group()}"
+            return end
         if after.startswith(":") and gap.endswith("#"):
             self._qualifier(named.phrase)  # "Test net output #0: accuracy"
         if named.bracket == "[" and not after.lstrip().startswith("]"):
@@ -175,7 +176,7 @@ class Scan:
             before = cut.group().strip()
             piece = text[end : cut.start()]
             # "INFO - train - " is a logger's name, "Training results - " a heading.
-            if "-" not in cut.group() or " " in piece.strip() or (self.first and not end):
+            if "-" not in cut.group() or " " in piece.strip() or (self.first and not text[:end].strip()):
                 self._qualifier(piece)
             end = cut.end()
         phrase = text[end:].strip(" '\"`*#>%")
@@ -309,7 +310,9 @@ class Scan:
                 return
             total = (span[1] + ratio.start(1), span[1] + ratio.end(1))
         self.seen[len(self.line.pairs)] = self.last_split
-        self.line.pairs.append(Pair(name, span, what, total, normalise(label)))
+        if len(name) == 1 and unit:
+            name, unit = f"{name}_{normalise(unit)}", ""  # D(x)
+        self.line.pairs.append(Pair(name, span, what, total, normalise(label), unit=unit))
 
     def _qualified(self, name: str, parts: list[str], split: str | None) -> str:
         if own := next((found for part in parts if (found := split_of(part))), None):

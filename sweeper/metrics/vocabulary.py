@@ -154,6 +154,8 @@ def kind(name: str) -> str:
         return NEVER
     if joined in STEPS or (parts[-1] in STEPS and not strong):
         return STEP
+    if "_bits_per_" in f"_{joined}_":
+        return STRONG
     if parts[-1] in ("scale", "to") or parts[0] in ("setting", "set", "reducing", "changing"):
         return NEVER
     if parts[-1] in STEPS and parts[0] in ("best", "last", "max", "min"):
