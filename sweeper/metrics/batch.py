@@ -14,6 +14,9 @@ _DRAFTED = 8  # once so many lines were redrawn, the last states of bars make th
 _DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
 _BLOCK = 12  # lines
+_RECENT = 50  # lines that are remembered from one reading to the next
+_LONG = 400  # bytes
+_SHAPES = 2000  # of lines without a word for a metric, of which it is known whether they stand in such a block
 # In a block of names and values may stand: a heading, a rule, a value that is no metric; but not what heads settings.
 _BESIDE = re.compile(
     rb"(?i)(?!.*(?:config|param|setting|option|arg|environment|system|version))"
@@ -40,7 +43,6 @@ class Batch:
         self.draft_rows: dict[tuple[str, bytes], list[int]] = {}
         self.last_rule = 0
         self.skip: list[int] = []  # lines of shapes that say nothing
-        self.company: set[bytes] = set()  # shapes that stand beneath lines about training
 
     def _redraws(self, ended: bool) -> None:
         """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
@@ -90,7 +92,7 @@ class Batch:
         self._read()
         self.columns.end()
         state.lines += len(self.lines)
-        state.recent = [line[:500] for line in (state.recent + self.lines[-_BLOCK:])[-_BLOCK:]]
+        state.recent = [line[:_LONG] for line in self._lines_before(len(self.lines), _RECENT)]
 
     def _bucket(self) -> dict[bytes, list[int]]:
         return self.rows.setdefault(self.state.context, {})
@@ -103,7 +105,7 @@ class Batch:
                 if places and places is not self.skip:
                     made = recipe.of(shape, self.lines[places[0]])
                     if made.fields:
-                        jobs.append(Job(made, places[:], split, shape in self.company))
+                        jobs.append(Job(made, places[:], split, self.state.company.get(shape, False)))
                     places.clear()
         drafts = []
         for (split, shape), places in self.draft_rows.items():
@@ -135,25 +137,27 @@ class Batch:
             state.tried += 1
         made = recipe.of(shape, line)
         state.fruitful += bool(made.fields)
-        if made.fields and not made.steady and not made.dump and self._in_company(place):
-            self.company.add(shape)
+        undecided = shape not in state.company and len(state.company) < _SHAPES
+        if undecided and made.fields and not made.steady and not made.dump:
+            state.company[shape] = self._in_company(place)
         if state.ambient.in_dump(line, made.dump):
             return False
         if state.table is not None:
             return self._in_table(place, line, shape, made)
         return self._plain(place, line, shape, made, known)
 
+    def _lines_before(self, place: int, most: int) -> list[bytes]:
+        lines = self.lines[max(0, place - most) : place]
+        return (self.state.recent + lines)[-most:] if len(lines) < most else lines
+
     def _in_company(self, place: int) -> bool:
         """Whether a line stands in a block of names and values whose head is surely about training."""
-        before = self.lines[max(0, place - _BLOCK) : place]
-        if len(before) < _BLOCK:
-            before = self.state.recent[len(before) - _BLOCK :] + before
         gaps = 0
-        for line in reversed(before):
-            made = recipe.of(line.translate(None, recipe.SHAPELESS), line) if len(line) < 400 else recipe.DUMP
+        for line in reversed(self._lines_before(place, _BLOCK)):
+            made = recipe.of(line.translate(None, recipe.SHAPELESS), line) if len(line) < _LONG else recipe.DUMP
             if made.dump or made.steady:
                 return not made.dump
-            if made.fields and line.translate(None, recipe.SHAPELESS) in self.company:
+            if made.fields and self.state.company.get(line.translate(None, recipe.SHAPELESS)):
                 return True
             gaps += not line.strip()
             if gaps > 1 or not (made.fields or not line.strip() or _BESIDE.match(line)):
@@ -204,7 +208,7 @@ class Batch:
 
     def _epoch_before(self, place: int) -> float | None:
         """The epoch that the last lines before ``place`` name."""
-        for line in reversed(self.lines[max(0, place - 50) : place]):
+        for line in reversed(self._lines_before(place, _RECENT)):
             if found := _EPOCH.search(line):
                 return float(found.group(1))
         return None

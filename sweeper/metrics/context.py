@@ -24,6 +24,8 @@ def context_of(text: str) -> str | None:
     parts = words(text)
     if not parts or len(parts) > 8 or _CHORES.search(text):
         return None
+    if text.count("|") > 1 and sum(bool(cell.strip()) for cell in text.split("|")) > 1:
+        return None  # a row of a table
     found = {split for part in parts if (split := split_of(part))}
     if len(found) == 2:
         found.discard("eval")

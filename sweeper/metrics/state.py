@@ -26,6 +26,7 @@ class State:
         self.tried = self.fruitful = 0  # lines that were new, and those of them with a metric
         self.redrawn = 0  # lines with redraws
         self.recent: list[bytes] = []  # the last lines
+        self.company: dict[bytes, bool] = {}  # shapes of line: whether they stood beneath lines about training
 
     @property
     def barren(self) -> bool:
@@ -53,6 +54,7 @@ class State:
         twin.traits = {key: dict(trait) for key, trait in self.traits.items()}
         twin.ambient = self.ambient.copy()
         twin.recent = list(self.recent)
+        twin.company = dict(self.company)
         for name in ("table", "lines", "tried", "fruitful", "redrawn"):
             setattr(twin, name, getattr(self, name))
         return twin
@@ -64,6 +66,7 @@ class State:
             "traits": [[*key, trait] for key, trait in self.traits.items()],
             "ambient": self.ambient.to_json(),
             "table": self.table and [self.table.names, self.table.kinds, self.table.cut, self.table.rows],
+            "company": [[shape.decode("latin-1"), yes] for shape, yes in self.company.items()],
             "recent": [line.decode("latin-1") for line in self.recent],
             "counts": [self.lines, self.tried, self.fruitful, self.redrawn],
         }
@@ -81,4 +84,5 @@ class State:
             state.table = tables.Table(tuple(names), tuple(kinds), cut, rows)
         state.lines, state.tried, state.fruitful, state.redrawn = data["counts"]
         state.recent = [line.encode("latin-1") for line in data["recent"]]
+        state.company = {shape.encode("latin-1"): bool(yes) for shape, yes in data["company"]}
         return state
