@@ -23,11 +23,13 @@ def main() -> None:
 
         watch.in_window(sweep)
         return
+    import sqlite3
+
     from sweeper.scheduler.serve import serve, summary
 
     try:
         counts = serve(sweep, table=True)
-    except (errors.SweepError, OSError) as error:
+    except (errors.SweepError, OSError, sqlite3.Error) as error:
         print(f"sweep: {error}", flush=True)
         _note(sweep, str(error))
         sys.exit(1)

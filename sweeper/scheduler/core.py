@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from filelock import lock_descriptor
 
@@ -173,6 +174,7 @@ class Scheduler:
             self.aftermath.reconcile(self._busy())
         except (sqlite3.Error, errors.SweepError) as error:
             self.word.log(f"the queue still cannot be used: {error}")
+            self.leaving = self.leaving or self.hung_up  # nobody looks any more, and no stop can be written
             self.loop.at(AGAIN, self._heal)
             return
         self.ill = False
@@ -185,15 +187,27 @@ class Scheduler:
     def _check_folder(self) -> None:
         """Raises SweepError where this is no longer the sweep's folder, and its lock no longer the sweep's."""
         try:
-            there = os.stat(self.sweep.lock)
-        except OSError:
+            there = os.stat(self.sweep.lock) if self.sweep.path.is_dir() else None
+        except FileNotFoundError:
             there = None
+        except OSError:
+            return  # closed to us for now; it may be there all the same
         ours = os.fstat(self.lock)
-        if there is None or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+        if there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            return
+        moved = Path(os.readlink(f"/proc/self/fd/{self.lock}")).parent
+        if not ours.st_nlink or self.sweep.state != self.sweep.path or not moved.is_dir():
             raise errors.SweepError(
                 f"{self.sweep.path} was deleted or moved while the sweep ran: no more runs are started there.\n"
                 "    Launch the sweep file again to go on"
             )
+        text = (
+            f"{self.sweep.path} was moved to {moved} while the sweep ran: no more runs are started.\n"
+            "    Move it back, or give its new place with --runs-dir, and launch the sweep file again to go on"
+        )
+        self.word.sweep = paths.SweepDir(moved)
+        self.word.log(text)
+        raise errors.SweepError(text)
 
     # -- what is wanted ----------------------------------------------------------------------------------------
 

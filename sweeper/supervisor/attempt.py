@@ -36,8 +36,9 @@ class Running:
         if job is None:
             raise ValueError(f"{self.run.job} is missing or damaged")
         self.job: Job = job
+        self.place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the folder, wherever it is moved
         self.lock = folders.open_lock(self.run.lock)
-        self.log = os.open(self.run.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self.log = os.open(self.run.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         self.environment = self._environment()
         self.git = folders.git_commit(Path(job.workdir))
         self.shell: shell.Shell | None = None
@@ -161,20 +162,32 @@ class Running:
 
     def _tail(self) -> bytes:
         assert self.attempt is not None
-        with open(self.run.log, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(self.attempt.log_offset, size - TAIL))
-            return file.read()
+        size = os.fstat(self.log).st_size
+        try:
+            return os.pread(self.log, TAIL, max(self.attempt.log_offset, size - TAIL))
+        except OSError:  # a disk that fails: how the run ended is known all the same
+            return b""
 
     def record(self, outcome: Outcome) -> None:
-        """Put the log, then the outcome, on disk. Raises OSError (a full disk, say); may be called again."""
+        """Put the log, then the outcome, on disk. Raises OSError (a full disk, say); may be called again.
+
+        The outcome goes into the folder where the run began, wherever that was moved meanwhile. Where it was deleted
+        and made anew (by the command itself, say) it goes into the new one, unless somebody began an attempt there.
+        """
         procs.crashpoint("before log sync")
         os.fsync(self.log)
-        paths.replace(self.run.outcome(outcome.attempt), json.dumps(outcome.to_json()), sync=True)
+        text = json.dumps(outcome.to_json())
+        try:
+            paths.replace(Path(f"/proc/self/fd/{self.place}") / self.run.outcome(outcome.attempt).name, text, sync=True)
+        except FileNotFoundError:
+            other = folders.history(self.run).attempt
+            if other is not None and (other.pid, other.start_ticks) != (os.getpid(), procs.start_ticks(os.getpid())):
+                raise
+            paths.replace(self.run.outcome(outcome.attempt), text, sync=True)
 
     def close(self) -> None:
         """Let go of everything, the run's lock last."""
-        descriptors = [self.log, self.lock]
+        descriptors = [self.place, self.log, self.lock]
         if self.shell is not None:
             descriptors.insert(0, self.shell.master)
             if self.relay is not None and self.relay.slave is not None:
