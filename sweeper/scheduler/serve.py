@@ -55,7 +55,8 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
     else:
         engine = Windows(wish.session, channel.address(sweep.path))
         if table:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGQUIT):  # a key pressed at the table ends no night
+                signal.signal(number, signal.SIG_IGN)
             try:
                 shown = _show(sweep)
             except OSError as error:  # the runs matter, not the picture
