@@ -268,7 +268,7 @@ def test_a_window_that_is_no_terminal_gets_the_output(hand: Hand) -> None:
 
 def test_the_command_has_a_terminal_of_the_windows_size(hand: Hand) -> None:
     window = hand.run(
-        "test -t 0 -a -t 1 -a -t 2 && stty size; trap 'stty size; exit' WINCH; while :; do sleep 0.02; done"
+        "trap 'stty size; exit' WINCH; test -t 0 -a -t 1 -a -t 2 && stty size; while :; do sleep 0.02; done"
     )
     wait_for(lambda: b"30 100" in window.log)
     window.resize(40, 120)
