@@ -101,6 +101,8 @@ class Columns:
             else:
                 places, steps, values, _ = parts[0]
             trait = self.state.traits.setdefault(key, {})
+            if any(part[1] is not None for part in parts):
+                trait["placed"] = True
             if steps is not None:
                 trait["step"] = parts[-1][3]
             curve.extend([base + place for place in places], steps, values)

@@ -91,7 +91,7 @@ CONFIG_KEY = re.compile(
     r"['\"]?\w*(?:config|params|hparams|args|parameters|settings|options|kwargs)\w*['\"]?\s*[:=]\s*$", re.IGNORECASE
 )
 KEY = re.compile(r"['\"]?([\w./@-]+)['\"]?\s*[:=]\s*$")
-REPR = re.compile(r"\b[A-Z]\w*\((?:[a-z_]\w*=|$)")
+REPR = re.compile(r"\b[A-Z]\w*\((?:[A-Za-z_]\w*=|$)")
 
 COCO = re.compile(  # the summary of pycocotools
     r"Average (Precision|Recall)\s+\(A[PR]\) @\[ IoU=([\d.]+)(:[\d.]+)?\s*"

@@ -114,7 +114,7 @@ def _is_metric(keys: list[Key], curves: Mapping[Key, Curve], traits: Mapping[Key
     if kind == STRONG:
         return True
     if kind == SETTING:
-        placed = any(traits.get(key, {}).get("step") for key in keys) or "lr" in keys[0][2] or "rate" in keys[0][2]
+        placed = any(traits.get(key, {}).get("placed") for key in keys) or "lr" in keys[0][2] or "rate" in keys[0][2]
         return changes and count > 1 and placed
     return (steady and (changes or count == 1)) or (changes and count > 2)
 
