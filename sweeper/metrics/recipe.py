@@ -21,9 +21,11 @@ FORGET = 50_000  # shapes: logs of free text have no end of them
 _DIGITS_OR_BLANKS = re.compile(r"(\d+|[ ]+)")
 _THOUSANDS = re.compile(rb"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 _IN_NAME = re.compile(r"\d+")
-_NAME_DIGITS = re.compile(r"(?<=[^\W\d])\d+|(?<=@)\d+(?:\.\d+)?|(?<=[^\W\d][- (])\d+(?=\D|$)")  # loss1, acc@1, top-5
+_NAME_DIGITS = re.compile(
+    r"(?<=[^\W\d])\d+|(?<=@)\d+(?:\.\d+)?|(?<=[^\W\d][- (])\d+(?=\D|$)|(?<=[^\W\d] \()\d+(?=\))"
+)  # loss1, acc@1, top-5
 _OWN_NUMBERS = re.compile(
-    rb"(?<![A-Za-z_@0-9])(?<![A-Za-z][- (])[0-9]+|(?<=[A-Za-z][ ])[0-9]+(?![0-9]*\)?\s*[:=])"
+    rb"(?<![A-Za-z_@0-9])(?<![A-Za-z][- (])(?<![A-Za-z] \()[0-9]+|(?<=[A-Za-z][ ])[0-9]+(?![0-9]*\)?\s*[:=])"
 )  # and not part of a name
 SHAPELESS = b"0123456789 "
 
