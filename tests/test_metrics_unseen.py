@@ -101,7 +101,7 @@ NOTHING = {
     "settings of a policy": "- learning_rate: 1e-6\n- temperature: 0.8\n- top_p: 0.95\n- beta: 0.04\n",
     "an installer": "Collecting torch==1.12.0\n  Downloading torch.whl (161.8 MB)\n  --- 161.8/161.8 MB 7.1 kB/s\n",
     "an image that is built": "Step 1/8 : FROM python:3.8\n ---> 80342c69b467\nStep 2/8 : COPY . .\n ---> 3ddf00ad57\n",
-    "a bar alone": "Epoch 1: 100%|████| 800/800 [02:17<00:00, 58.1it/s, v_num=0]\nPower: 89.62 W, Use: 31.00 %\n",
+    "a bar alone": "Epoch 1: 100%|████| 800/800 [02:17<00:00, 58.1it/s, v_num=0]\nUtilization: 31.00 %\n",
     "what ran out": "state: DONE\nglobal_step: 1000000\nsequence length: 256\ngradient accumulation: 4\n",
 }
 
