@@ -11,17 +11,22 @@ _NAMED = re.compile(
     re.I,
 )
 _SIGNS = re.compile(rb"%\||\b[FfRr][1-9]\b|[|%{\xe3-\xed]|\xe2\x94|^\s*\[?\d+[\]:]")
-_BEFORE = re.compile(rb"([A-Za-z\x80-\xff]+)[0-9]*[\s\"')\]}:=|>-]{0,6}(?:is )?[-+]?\.?\d")
+_BEFORE = re.compile(
+    rb"(?<![A-Za-z\x80-\xff])([A-Za-z\x80-\xff]+)(?![A-Za-z\x80-\xff])[0-9]*[\s\"')\]}:=|>-]{0,6}(?:is )?[-+]?\.?\d"
+)
 _LETTERS = bytes(code if (chr(code).isalpha() and code < 128) or code >= 128 else 32 for code in range(256))
 _ENDINGS = (b"loss", b"acc", b"accuracy", b"error", b"err", b"reward", b"score", b"rate")
+_ENDING = re.compile(rb"(?:%s)(?: |$)" % b"|".join(_ENDINGS))
 
 
 def may_matter(line: bytes, barren: bool) -> bool:
     """Whether a line may name a metric, a step or a part of the data; quick, and wrong only in saying yes."""
-    if barren:
-        words = [word.lower() for word in _BEFORE.findall(line)]
-    elif _NAMED.search(line) or _SIGNS.search(line):
+    if not barren and (_NAMED.search(line) or _SIGNS.search(line)):
         return True
-    else:
-        words = line.lower().translate(_LETTERS).split()
+    letters = line.lower().translate(_LETTERS)
+    if KNOWN_WORDS.isdisjoint(letters.split()) and not _ENDING.search(letters):
+        return False
+    if not barren:
+        return True
+    words = [word.lower() for word in _BEFORE.findall(line)]
     return not KNOWN_WORDS.isdisjoint(words) or any(word.endswith(_ENDINGS) for word in words)
