@@ -17,6 +17,7 @@ from sweeper.store import Store, Wish, open_store
 from sweeper.store.db import PAUSE, RUN, STOP
 
 FLIGHT = (model.RUNNING, model.WAITING)
+UNWELL = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED)
 UNHEARD = 200  # runs at most that are looked at in their folders because their scheduler is gone
 GOING = ("running", "paused", "interrupted")  # the states in which there is something to stop
 
@@ -79,8 +80,8 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
         total=store.total(),
         parallel=wish.parallel,
         session=wish.session,
-        flight=flight,
-        unwell=store.bad(unwell),
+        flight=[record for record in flight if record.state in (*FLIGHT, model.LOST)],
+        unwell=(store.bad(unwell) + [record for record in flight if record.state in UNWELL])[:unwell],
     )
 
 
@@ -253,13 +254,21 @@ def resume(sweep: paths.SweepDir) -> bool:
         if not alive and not any(store.counts().get(state) for state in left):
             return False
         _check_tmux(alive)
-        if not alive:
-            launch.catch_up(store, sweep)
         with store:
-            store.requeue_all((model.STOPPED, model.LOST))
+            _hear_of_stops(store)
+            store.requeue_all((model.STOPPED,))  # what failed or was lost meanwhile is the scheduler's to judge
             store.set_wish(wish)
         _set_going(sweep, store, wish)
         return True
+
+
+def _hear_of_stops(store: Store) -> None:
+    """Enter the runs that were stopped when no scheduler was there to hear of it, as a shutdown does."""
+    for record in store.records(FLIGHT):
+        if record.folder is not None and _as_it_is(record).state == model.STOPPED:
+            outcome = folders.history(paths.RunDir(Path(record.folder))).outcome
+            if outcome is not None:
+                store.set_outcome(record.number, outcome)
 
 
 def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
@@ -317,19 +326,19 @@ def resumable(sweep: paths.SweepDir) -> bool:
         counts = store.counts()
         if any(counts.get(state) for state in model.UNFINISHED):
             return True
-        # The last runs of a night may have been ended by a shutdown, and entered as stopped, before their scheduler was.
+        # A shutdown may have ended the last runs, and they were entered as stopped, before it ended their scheduler.
         return any("its supervisor" in record.note for record in store.records([model.STOPPED], gone=False))
 
 
 def remove(sweep: paths.SweepDir) -> None:
     """Delete a sweep's folder with all its results. Raises InputError while anything of it runs, SweepError where
     something in it cannot be deleted."""
-    check_at_rest(sweep)
+    launch.check_at_rest(sweep)
     # Under another name first: no launch can come in between, and a half-deleted sweep is never taken for one.
     aside = sweep.path.with_name(f".{sweep.name}.removed-{os.getpid()}")
     state = sweep.state
     with launch.launching(sweep):
-        check_at_rest(sweep)
+        launch.check_at_rest(sweep)
         sweep.path.rename(aside)
     try:
         if state != sweep.path:
@@ -339,13 +348,3 @@ def remove(sweep: paths.SweepDir) -> None:
         raise SweepError(
             f"{error.filename} could not be deleted: {error.strerror}\n    what is left of the sweep is in {aside}"
         ) from error
-
-
-def check_at_rest(sweep: paths.SweepDir) -> None:
-    """Raises InputError where anything of the sweep runs, or its host or user is another."""
-    index.check_host(sweep)
-    if launch.alive(sweep):
-        raise InputError(f"{sweep.name} is running: sweep stop {sweep.name} first")
-    for number, run in folders.run_folders(sweep):
-        if folders.is_held(run.lock):
-            raise InputError(f"run {number} of {sweep.name} is still alive: sweep stop {sweep.name} first")

@@ -196,6 +196,7 @@ def carry_out(plan: Plan) -> Launched:
             if not running:
                 catch_up(store, sweep)
             before = store.wish()
+            plan = _as_it_runs(plan, before, running)
             _check_mode(before, plan, running)
             wish = _wish(plan, sweep, before, running)
             change = enqueue(store, plan.spec, plan.points, plan.template, wish)
@@ -255,8 +256,11 @@ def _move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
     """``--fresh``: the old results get another name, and nothing is deleted."""
     if not index.is_sweep(sweep.path):
         return sweep
-    if alive(sweep):
-        raise InputError(f"{sweep.name} is running: sweep stop {sweep.name} first, then --fresh")
+    check_at_rest(sweep, ", then --fresh")
+    with contextlib.closing(open_store(sweep)) as store:
+        wish = store.wish()
+        if wish is not None:  # or resume --all would go on with what was put aside
+            store.set_wish(replace(wish, want=STOP, why="put aside by --fresh"))
     number = 1
     while (aside := sweep.path.with_name(f"{sweep.name}.old-{number}")).exists():
         number += 1
@@ -264,6 +268,12 @@ def _move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
     index.remember(paths.SweepDir(aside))
     sweep.path.mkdir()
     return sweep
+
+
+def _as_it_runs(plan: Plan, before: Wish | None, running: bool) -> Plan:
+    """Launched without --parallel or --serial while it runs, a sweep goes on as many at a time as it does."""
+    said = plan.options.parallel is not None or plan.options.serial or plan.options.here
+    return replace(plan, parallel=before.parallel) if running and before is not None and not said else plan
 
 
 def _check_mode(before: Wish | None, plan: Plan, running: bool) -> None:
@@ -311,6 +321,16 @@ def _wish(plan: Plan, sweep: paths.SweepDir, before: Wish | None, running: bool)
         here=plan.options.here,
         options=data["options"],
     )
+
+
+def check_at_rest(sweep: paths.SweepDir, then: str = "") -> None:
+    """Raises InputError on another host, and while anything of the sweep runs."""
+    index.check_host(sweep)
+    if alive(sweep):
+        raise InputError(f"{sweep.name} is running: sweep stop {sweep.name} first{then}")
+    for number, run in folders.run_folders(sweep):
+        if folders.is_held(run.lock):
+            raise InputError(f"run {number} of {sweep.name} is still alive: sweep stop {sweep.name} first{then}")
 
 
 def wake(sweep: paths.SweepDir) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sweeper import index, model, paths
+from sweeper import index, launch, model, paths
 from sweeper.cli.printing import count_runs
 from sweeper.cli.words import gpu_count
 from sweeper.errors import InputError, SweepError
@@ -116,7 +116,7 @@ def remove(name: str | None, runs_dir: str | None, *, yes: bool) -> int:
     from sweeper import control
 
     sweep = index.find(name, runs_dir)
-    control.check_at_rest(sweep)
+    launch.check_at_rest(sweep)
     if not yes and not _ask(f"Delete {sweep.path} with all its results?"):
         return 2
     control.remove(sweep)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import termios
 
 from sweeper import channel, errors, folders, model, paths
 from sweeper.scheduler import boot
@@ -55,6 +57,7 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
     else:
         engine = Windows(wish.session, channel.address(sweep.path))
         if table:
+            _never_freeze()
             for number in (signal.SIGINT, signal.SIGQUIT):  # a key pressed at the table ends no night
                 signal.signal(number, signal.SIG_IGN)
             try:
@@ -83,6 +86,14 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
 def summary(counts: dict[str, int]) -> str:
     """``7 done, 1 failed, 4 queued``."""
     return ", ".join(f"{counts[state]} {state.replace('_', ' ')}" for state in model.STATES if counts.get(state))
+
+
+def _never_freeze() -> None:
+    """Ctrl-S in this window must not hold up the scheduler's last words, and with them its locks."""
+    with contextlib.suppress(termios.error, OSError):
+        attributes = termios.tcgetattr(0)
+        attributes[0] &= ~(termios.IXON | termios.IXOFF)
+        termios.tcsetattr(0, termios.TCSANOW, attributes)
 
 
 def _show(sweep: paths.SweepDir) -> subprocess.Popen[bytes]:

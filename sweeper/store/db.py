@@ -313,11 +313,14 @@ class Store:
         """Enter an outcome that stands in the run's folder."""
         failed = int(outcome.outcome in (model.FAILED, model.TIMEOUT))
         self.connection.execute(
-            "UPDATE runs SET state = ?, note = ?, attempts = ?, exit_code = ?, signal = ?, started = ?, ended = ?, "
+            # Whoever asked for its stop is the reason, whatever signal carried that out.
+            "UPDATE runs SET note = CASE WHEN stop AND ? = 'stopped' THEN 'stopped by its user' ELSE ? END, "
+            "state = ?, attempts = ?, exit_code = ?, signal = ?, started = ?, ended = ?, "
             "gpus = ?, host = ?, losses = 0, stop = 0, failures = failures + ?, ooms = ooms + ? WHERE number = ?",
             (
                 outcome.outcome,
                 _text(outcome.reason),
+                outcome.outcome,
                 outcome.attempt,
                 outcome.exit_code,
                 outcome.signal,
