@@ -59,7 +59,7 @@ def paper_sheet(report: Report, choice: Choice) -> Sheet:
 
 
 def to_markdown(report: Report, choice: Choice) -> str:
-    """A pipe table (GitHub's dialect) of the runs that count, best first, the best row bold."""
+    """A pipe table (GitHub's dialect) of the runs that count, best first or as sorted, the best value bold wherever it stands."""
     sheet = paper_sheet(report, choice)
     header = "| " + " | ".join(_markdown(column.title) for column in sheet.columns) + " |"
     rule = "| " + " | ".join("---:" if column.right else ":---" for column in sheet.columns) + " |"
@@ -68,7 +68,7 @@ def to_markdown(report: Report, choice: Choice) -> str:
         texts = []
         for column in sheet.columns:
             text = _markdown(str(column.cells[row]))
-            texts.append(f"**{text}**" if row == 0 and column.counts and text else text)
+            texts.append(f"**{text}**" if row in sheet.best and column.counts and text else text)
         lines.append("| " + " | ".join(texts) + " |")
     note = _left_out(sheet)
     return "\n".join(lines) + "\n" + (f"\n<!-- {note} -->\n" if note else "")
@@ -104,7 +104,7 @@ _LATEX = {
 
 
 def to_latex(report: Report, choice: Choice) -> str:
-    """A ``table`` with booktabs rules, best row bold; wants ``\\usepackage{booktabs}`` and nothing else."""
+    """A ``table`` with booktabs rules, the best value bold; wants ``\\usepackage{booktabs}`` and nothing else."""
     sheet = paper_sheet(report, choice)
     spec = "".join("r" if column.right else "l" for column in sheet.columns)
     lines = [
@@ -122,7 +122,7 @@ def to_latex(report: Report, choice: Choice) -> str:
         texts = []
         for column in sheet.columns:
             cell = column.cells[row]
-            bold = row == 0 and column.counts
+            bold = row in sheet.best and column.counts
             texts.append(_latex_cell(cell.text, cell.spread, bold))
         lines.append("    " + " & ".join(texts) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]

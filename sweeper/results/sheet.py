@@ -44,10 +44,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is shown. ``states`` is each row's state; ``left_out`` how many rows there are beyond these."""
+    """What is shown. ``states`` is each row's state, ``best`` the rows with the best value of the metric that counts (more
+    than one where they tie), ``left_out`` how many rows there are beyond these."""
 
     columns: Sequence[Column]
     states: Sequence[str]
+    best: frozenset[int]
     left_out: int = 0
     notes: Sequence[str] = field(default_factory=tuple)
 
@@ -66,7 +68,8 @@ def run_sheet(report: Report, choice: Choice, *, limit: int = 0, paper: bool = F
     rows = flat_rows(report, names, runs)
     wanted = _columns(report, choice, names, paper)
     columns = [_run_column(report, names, name, rows, runs, rank) for rank, name in wanted]
-    return Sheet(columns, [run.state for run in runs], left_out)
+    best = _best_rows(report, [report.value(run) for run in runs])
+    return Sheet(columns, [run.state for run in runs], best, left_out)
 
 
 def configuration_sheet(report: Report, choice: Choice, *, limit: int = 0, paper: bool = False) -> Sheet:
@@ -88,7 +91,15 @@ def configuration_sheet(report: Report, choice: Choice, *, limit: int = 0, paper
         wanted = [(rank, name) for rank, name in wanted if name not in ("run_number", "run_gpus")]
     columns = [_group_column(report, names, name, rows, groups, rank) for rank, name in wanted]
     states = [_state(one) for one in groups]
-    return Sheet(columns, states, left_out)
+    return Sheet(columns, states, _best_rows(report, [one.mean for one in groups]), left_out)
+
+
+def _best_rows(report: Report, values: Sequence[float]) -> frozenset[int]:
+    known = [value for value in values if not math.isnan(value)]
+    if report.target is None or not known:
+        return frozenset()
+    best = max(known) if report.target.direction == "max" else min(known)
+    return frozenset(row for row, value in enumerate(values) if value == best)
 
 
 def _state(one: Configuration) -> str:
