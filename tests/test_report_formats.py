@@ -163,6 +163,31 @@ def test_latex_is_ready_to_paste(report: results.Report) -> None:
     assert r"val\_acc\_best" in text
 
 
+@pytest.mark.parametrize("sort", ["lr", "-lr", "val_acc", "-val_acc", "net"])
+@pytest.mark.parametrize(("way", "best"), [("maximize", "0.9000"), ("minimize", "0.7000")])
+def test_the_best_is_bold_wherever_it_stands(tmp_path: Path, sort: str, way: str, best: str) -> None:
+    runs = [
+        FakeRun({"lr": lr, "net": net}, log(val_acc=value))
+        for lr, net, value in [(1, "b", 0.8), (2, "a", 0.9), (3, "c", 0.7), (4, "d", 0.85)]
+    ]
+    report = made(tmp_path, runs, **{way: "val_acc"})
+    assert re.findall(r"\*\*(.+?)\*\*", str(results.render(report, "markdown", sort=[sort]))) == [best]
+    assert re.findall(r"\\mathbf{(.+?)}", str(results.render(report, "latex", sort=[sort]))) == [best]
+
+
+def test_of_what_is_shown_the_best_is_bold_and_all_that_tie(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": lr}, log(val_acc=value)) for lr, value in [(1, 0.9), (2, 0.8), (3, 0.7), (4, 0.8)]]
+    text = str(results.render(made(tmp_path, runs), "markdown", sort=["lr"], where="lr > 1"))
+    assert [line for line in text.splitlines() if "**" in line] == ["| 2 | **0.8000** |", "| 4 | **0.8000** |"]
+
+
+def test_of_configurations_the_best_mean_is_bold(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": lr, "seed": s}, log(val_acc=lr + s / 100)) for lr in (0.1, 0.3, 0.2) for s in range(3)]
+    text = str(results.render(made(tmp_path, runs, repeat=("seed",)), "markdown", sort=["lr"]))
+    assert ["**" in line for line in text.splitlines()[2:]] == [False, False, True]
+    assert "| 0.3 | **0.310 ± 0.010 (3)** |" in text
+
+
 def test_latex_has_mean_and_deviation(tmp_path: Path) -> None:
     runs = [FakeRun({"lr": 0.1, "seed": s}, log(val_acc=0.9 + s / 100)) for s in range(3)]
     runs += [FakeRun({"lr": 0.2, "seed": s}, log(val_acc=0.5 + s / 100)) for s in range(3)]
@@ -275,9 +300,12 @@ def test_odd_names_work_in_conditions(tmp_path: Path, name: str) -> None:
     [
         (["lr"], [3, 2, 1, 4]),
         (["-lr"], [4, 1, 2, 3]),
-        (["val_acc"], [1, 2, 3, 4]),
-        (["-val_acc"], [3, 2, 1, 4]),
+        (["val_acc"], [3, 2, 1, 4]),  # ascending, although high is good
+        (["-val_acc"], [1, 2, 3, 4]),
+        (["-val_acc_best"], [1, 2, 3, 4]),
         (["val_loss"], [3, 1, 2, 4]),
+        (["-val_loss"], [2, 1, 3, 4]),
+        (["net", "-val_acc"], [1, 3, 4, 2]),
         (["net", "lr"], [3, 1, 4, 2]),
         (["time"], [2, 3, 1, 4]),
         (["run_ended"], [2, 1, 3, 4]),

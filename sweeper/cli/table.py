@@ -143,7 +143,7 @@ COMMANDS = (
             Flag("last", "", "rank by last values instead of the best over the curve"),
             Flag("columns", "LIST", "the columns to show"),
             Flag("where", "EXPRESSION", "only runs for which it is true: \"lr < 0.1 and state == 'done'\""),
-            Flag("sort", "LIST", "columns to sort by; -NAME turns it round"),
+            Flag("sort", "LIST", "columns to sort by: NAME ascending, -NAME descending (else: best first)"),
             Flag("top", "N", "so many rows"),
             Flag(
                 "format",

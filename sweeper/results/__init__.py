@@ -51,7 +51,7 @@ def render(
 ) -> str | bytes:
     """One or several sweeps' reports in one of FORMATS; Parquet is bytes, everything else text that ends in a newline.
 
-    ``columns`` and ``sort`` name columns (ours may lack their ``run_``; ``-NAME`` sorts the other way round); ``where``
+    ``columns`` and ``sort`` name columns (ours may lack their ``run_``; ``NAME`` sorts ascending, ``-NAME`` descending); ``where``
     is a condition as ``DataFrame.query`` has it; ``top`` keeps so many rows (0: all; None: all, and on a terminal the
     first 40). The page (``html``) filters and sorts by itself: of these it takes ``where`` alone. Raises InputError
     for what is unknown or malformed.

@@ -12,12 +12,12 @@ from sweeper.errors import InputError
 from sweeper.results.collecting import Configuration, Report, did_you_mean
 from sweeper.results.data import Run
 from sweeper.results.numbers import total
-from sweeper.results.rows import SHORT, column_names, direction, flat_rows
+from sweeper.results.rows import SHORT, column_names, flat_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person asked to see. ``top`` 0 is all; a name in ``sort`` with a leading ``-`` is turned round."""
+    """What a person asked to see. ``top`` 0 is all; a name in ``sort`` is ascending, with a leading ``-`` descending."""
 
     where: str = ""
     sort: tuple[str, ...] = ()
@@ -47,8 +47,8 @@ def chosen_runs(report: Report, choice: Choice) -> list[Run]:
 
         numbers = choose(report, choice.where)
         runs = [run for run in runs if run.number in numbers]
-    for key, turned in reversed(_keys(report, choice.sort)):
-        runs = _sorted(runs, key, turned)
+    for key, descending in reversed(_keys(report, choice.sort)):
+        runs = _sorted(runs, key, descending)
     return runs[: choice.top] if choice.top else runs
 
 
@@ -64,7 +64,7 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
     """The configurations of the runs that the choice leaves, best mean first or in the order of ``sort``."""
     report = narrowed(report, choice.where)
     configurations = list(report.configurations)
-    for key, turned in reversed(_keys(report, choice.sort)):
+    for key, descending in reversed(_keys(report, choice.sort)):
         metric = key.metric
 
         def value(one: Configuration, key: _Key = key, metric: bool = metric) -> Any:
@@ -72,7 +72,7 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
             numbers = [number for number in values if isinstance(number, (int, float)) and math.isfinite(number)]
             return total(numbers) / len(numbers) if metric and numbers else values[0]
 
-        configurations = _sorted(configurations, value, turned)
+        configurations = _sorted(configurations, value, descending)
     return configurations[: choice.top] if choice.top else configurations
 
 
@@ -90,23 +90,21 @@ def _keys(report: Report, sort: Sequence[str]) -> list[tuple[_Key, bool]]:
         return []
     names = column_names([report])
     rows = {row["run_number"]: row for row in flat_rows(report, names)}
-    highest_first = {names.last[name] for name in names.last if direction(report, name) == "max"}
-    highest_first |= {names.best[name] for name in names.best if direction(report, name) == "max"}
     numeric = {*names.last.values(), *names.best.values(), "run_seconds"}
     keys = []
     for word in sort:
-        turned = word.startswith("-")
-        name = resolve(report, word[1:] if turned else word, "--sort")
+        descending = word.startswith("-")
+        name = resolve(report, word.removeprefix("-"), "--sort")
         values = {number: row[name] for number, row in rows.items()}
-        keys.append((_Key(values, name in numeric), turned != (name in highest_first)))
+        keys.append((_Key(values, name in numeric), descending))
     return keys
 
 
-def _sorted(items: list[Any], key: Callable[[Any], Any], turned: bool) -> list[Any]:
+def _sorted(items: list[Any], key: Callable[[Any], Any], descending: bool) -> list[Any]:
     """Sorted by numbers, then by text, and what has no value last in either direction; ties stay as they are."""
     valued = [(item, _order(key(item))) for item in items]
     known = [(item, order) for item, order in valued if order is not None]
-    known.sort(key=lambda pair: pair[1], reverse=turned)
+    known.sort(key=lambda pair: pair[1], reverse=descending)
     return [item for item, _ in known] + [item for item, order in valued if order is None]
 
 
