@@ -146,7 +146,7 @@ def report(folder: Path) -> dict[str, str]:
     except (OSError, subprocess.TimeoutExpired):
         return {}
     lines = done.stdout.strip().splitlines()
-    best = next((line.partition(": ")[2] for line in lines if line.startswith("best: ")), "")
+    best = next((line.partition(": ")[2].strip() for line in lines if line.startswith("best: ")), "")
     return {"report": "\n".join(lines), "best": best} if lines else {}
 
 
