@@ -43,10 +43,21 @@ def test_the_best_over_the_curve_wins_unless_the_last_is_asked_for(tmp_path: Pat
 
 
 def test_the_likeliest_metric_is_picked_and_said(tmp_path: Path) -> None:
-    report = two(tmp_path)
+    runs = [FakeRun({"lr": lr}, f"epoch=1 grad_norm=3.5 val_acc={lr}\n") for lr in (0.1, 0.2)]
+    report = made(tmp_path, runs)
     assert report.target is not None
     assert (report.target.name, report.target.direction, report.target.chosen) == ("val_acc", "max", "likeliest")
-    assert any("picked as the likeliest" in line for line in results.summary_lines(report))
+    said = "val_acc (maximum) was picked as the likeliest of 2 metrics; --maximize or --minimize NAME decides otherwise"
+    assert any(said in line for line in results.summary_lines(report))
+
+
+def test_the_only_metric_is_called_that(tmp_path: Path) -> None:
+    report = two(tmp_path)
+    assert report.target is not None
+    assert report.target.chosen == "likeliest"
+    said = [line for line in results.summary_lines(report) if "was picked as" in line]
+    assert len(said) == 1
+    assert "val_acc (maximum) was picked as the only metric in the logs" in said[0]
 
 
 @pytest.mark.parametrize(("settings", "best"), [({"maximize": "score"}, 2), ({"minimize": "score"}, 1)])

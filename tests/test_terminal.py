@@ -55,9 +55,14 @@ class Terminal:
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
 
-    def wait(self, *texts: str) -> str:
-        """The screen once all of these stand on it."""
-        wait_for(lambda: all(text in self.screen for text in texts), what=f"{texts} on\n{self.screen}")
+    def wait(self, *texts: str, gone: str = "") -> str:
+        """The screen once all of these stand on it, and ``gone``, which the command before has left there, no more."""
+
+        def there() -> bool:
+            screen = self.screen
+            return all(text in screen for text in texts) and not (gone and gone in screen)
+
+        wait_for(there, what=f"{texts} on\n{self.screen}")
         return self.screen
 
     def status(self, line: str) -> str:
@@ -192,7 +197,7 @@ def test_rm_asks(terminal: Terminal) -> None:
     terminal.wait("status=2")
     assert terminal.shop.sweep.path.is_dir()
     terminal.give("sweep rm s; echo status=$?")
-    terminal.wait("[y/N]")
+    terminal.wait("[y/N]", gone="status=2")  # a key typed before the question stands is thrown away
     terminal.type("-l", "y")
     terminal.type("Enter")
     terminal.wait("is deleted", "status=0")
