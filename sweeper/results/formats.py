@@ -59,7 +59,7 @@ def paper_sheet(report: Report, choice: Choice) -> Sheet:
 
 
 def to_markdown(report: Report, choice: Choice) -> str:
-    """A pipe table (GitHub's dialect) of the runs that count, best first or as sorted, the best value bold wherever it stands."""
+    """A pipe table (GitHub's dialect) of the runs that count, best first or as sorted, the best value bold."""
     sheet = paper_sheet(report, choice)
     header = "| " + " | ".join(_markdown(column.title) for column in sheet.columns) + " |"
     rule = "| " + " | ".join("---:" if column.right else ":---" for column in sheet.columns) + " |"

@@ -17,7 +17,7 @@ from sweeper.results.rows import SHORT, column_names, flat_rows
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person asked to see. ``top`` 0 is all; a name in ``sort`` is ascending, with a leading ``-`` descending."""
+    """What a person asked for. ``top`` 0 is all; a name in ``sort`` is ascending, with a ``-`` before it descending."""
 
     where: str = ""
     sort: tuple[str, ...] = ()

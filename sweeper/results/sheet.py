@@ -44,8 +44,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is shown. ``states`` is each row's state, ``best`` the rows with the best value of the metric that counts (more
-    than one where they tie), ``left_out`` how many rows there are beyond these."""
+    """What is shown. ``states`` is each row's state, ``best`` the rows with the best value of the metric that counts
+    (more than one where they tie), ``left_out`` how many rows there are beyond these."""
 
     columns: Sequence[Column]
     states: Sequence[str]
