@@ -52,8 +52,8 @@ def render(
     """One or several sweeps' reports in one of FORMATS; Parquet is bytes, everything else text that ends in a newline.
 
     ``columns`` and ``sort`` name columns (ours may lack their ``run_``); ``sort`` is ascending, and descending for
-    ``-NAME``. ``where`` is a condition as ``DataFrame.query`` has it; ``top`` keeps so many rows (0: all; None: all, and
-    on a terminal the first 40). The page (``html``) filters and sorts by itself: of these it takes ``where`` alone.
+    ``-NAME``. ``where`` is a condition as ``DataFrame.query`` has it; ``top`` keeps so many rows (0: all; None: all,
+    and on a terminal the first 40). The page (``html``) filters and sorts by itself: of these it takes ``where`` alone.
     Raises InputError for what is unknown or malformed.
     """
     if format not in FORMATS:
