@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,23 @@ from sweeper.store import Store, open_store
 
 TMUX = shutil.which("tmux") or "tmux"  # a test may hide it
 PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
+
+
+def restore_signals() -> None:
+    """Give signals that this process was started with ignored the dispositions that Python gives them.
+
+    Whatever a script starts with ``&`` ignores SIGINT and SIGQUIT, under nohup SIGHUP too, and so would all that the
+    tests start. It happens at import, so that every worker of xdist does it for itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+restore_signals()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
