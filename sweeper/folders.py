@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import model, paths
-from sweeper.model import Attempt, Job, Outcome
+from sweeper.model import Attempt, Job, Outcome, RunRecord
 
 LOOKS = 0.05  # seconds within which those who only look at a lock have gone again
 _NUMBERED = re.compile(r"^(attempt|outcome)-(\d+)\.json$")
@@ -91,6 +91,27 @@ def history(run: paths.RunDir) -> History:
         losses += 1
     last = numbers[0]
     return History(last, read_attempt(run, last), read_outcome(run, last), losses)
+
+
+def record(run: paths.RunDir, job: Job, past: History, state: str) -> RunRecord:
+    """A run as its folder tells it, in a state that the caller has judged."""
+    attempt, outcome = past.attempt, past.outcome
+    return RunRecord(
+        number=job.number,
+        key=job.key,
+        params=job.params,
+        texts=job.texts,
+        state=state,
+        folder=str(run.path),
+        attempts=past.attempts,
+        exit_code=outcome.exit_code if outcome else None,
+        signal=outcome.signal if outcome else None,
+        note=outcome.reason if outcome else "",
+        started=outcome.started if outcome else attempt.started if attempt else None,
+        ended=outcome.ended if outcome else None,
+        gpus=outcome.gpus if outcome else attempt.gpus if attempt else [],
+        host=outcome.host if outcome else attempt.host if attempt else None,
+    )
 
 
 def is_held(lock: Path) -> bool:

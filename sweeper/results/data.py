@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,29 +113,13 @@ def _record(number: int, run: paths.RunDir) -> RunRecord | None:
     if job is None:
         return None
     past = folders.history(run)
-    attempt, outcome = past.attempt, past.outcome
-    if outcome is not None:
-        state = outcome.outcome
+    if past.outcome is not None:
+        state = past.outcome.outcome
     elif past.attempts == 0:
         state = model.WAITING if folders.is_held(run.lock) else model.QUEUED
     else:
         state = model.RUNNING if folders.is_held(run.lock) else model.LOST
-    return RunRecord(
-        number=number,
-        key=job.key,
-        params=job.params,
-        texts=job.texts,
-        state=state,
-        folder=str(run.path),
-        attempts=past.attempts,
-        exit_code=outcome.exit_code if outcome else None,
-        signal=outcome.signal if outcome else None,
-        note=outcome.reason if outcome else "",
-        started=outcome.started if outcome else attempt.started if attempt else None,
-        ended=outcome.ended if outcome else None,
-        gpus=list(outcome.gpus if outcome else attempt.gpus if attempt else []),
-        host=outcome.host if outcome else attempt.host if attempt else None,
-    )
+    return replace(folders.record(run, job, past, state), number=number)
 
 
 def read_tries(record: RunRecord) -> tuple[Try, ...]:

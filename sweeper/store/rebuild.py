@@ -136,23 +136,7 @@ def _restore(store: Store, number: int, run: paths.RunDir) -> None:
     # An attempt without outcome may be running now: whoever reconciles will see, and count it if it is lost.
     flying = past.attempts > 0 and outcome is None
     state = outcome.outcome if outcome is not None else model.RUNNING if flying else model.QUEUED
-    attempt = past.attempt
-    record = RunRecord(
-        number=job.number,
-        key=job.key,
-        params=job.params,
-        texts=job.texts,
-        state=state,
-        folder=str(run.path),
-        attempts=past.attempts,
-        exit_code=outcome.exit_code if outcome else None,
-        signal=outcome.signal if outcome else None,
-        note=outcome.reason if outcome else "",
-        started=attempt.started if attempt else None,
-        ended=outcome.ended if outcome else None,
-        gpus=attempt.gpus if attempt else [],
-        host=attempt.host if attempt else None,
-    )
+    record = folders.record(run, job, past, state)
     store.restore(record, failures=0, losses=max(0, past.losses - 1))
 
 
