@@ -24,3 +24,8 @@ def test_pictures_drawn_over_two_lines_are_one_point_an_epoch() -> None:
 
 def test_going_up_further_than_there_are_lines_is_no_trouble() -> None:
     assert metrics.parse(b"\x1b[9A\x1b[1Aloss: 1.5\r\n\x1b[99999Aloss: 0.5\r\n").series["loss"].last == 0.5
+
+
+def test_what_only_looks_like_a_number_beside_others_is_none() -> None:
+    log = b"".join(b"epoch %d | loss 2.3e+0%d | ppl 1.8e+04\n" % (n, n) for n in range(3)) + b"epoch 3 | loss 2.3e+ 4\n"
+    assert metrics.parse(log).series["loss"].count >= 3
