@@ -29,3 +29,8 @@ def test_going_up_further_than_there_are_lines_is_no_trouble() -> None:
 def test_what_only_looks_like_a_number_beside_others_is_none() -> None:
     log = b"".join(b"epoch %d | loss 2.3e+0%d | ppl 1.8e+04\n" % (n, n) for n in range(3)) + b"epoch 3 | loss 2.3e+ 4\n"
     assert metrics.parse(log).series["loss"].count >= 3
+
+
+def test_a_step_of_a_table_may_be_a_percentage() -> None:
+    series = metrics.parse(b"| step | loss |\n|------|------|\n| 1 | 0.3 |\n| 50% | 0.2 |\n").series["loss"]
+    assert series.last == 0.2

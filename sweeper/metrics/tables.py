@@ -55,7 +55,7 @@ class Table:
             if what == STEP and (over or plain):
                 numbers += 1
                 if step is None:
-                    step = float(over.group(1)) if over else recipe.number(cell.encode())
+                    step = float(over.group(1)) if over else recipe.number(cell.rstrip("%").encode())
                     step_name = "epoch" if words(name)[-1] in EPOCHS else "step"
             elif plain:
                 numbers += 1
