@@ -239,12 +239,4 @@ def _floats(texts: Any) -> list[float]:
     try:
         return list(map(float, texts))
     except ValueError:
-        return [_float(text) for text in texts]
-
-
-def _float(text: bytes) -> float:
-    """A number as lines of this shape hold it; nan for what only looks like one (``8.4e+ 4`` of another build)."""
-    try:
-        return recipe.number(text)
-    except ValueError:
-        return math.nan
+        return [recipe.number(text) for text in texts]

@@ -116,10 +116,11 @@ class Reader:
         values = []
         for match in pattern.finditer(data):
             text = match.group(pattern.groups and 1)
-            try:
-                values.append(recipe.number(text.strip().rstrip(b"%")))
-            except (ValueError, AttributeError):
+            if text is None:
                 continue
+            value = recipe.number(text.strip().rstrip(b"%"))
+            if value == value or text.strip().lower().lstrip(b"+-") == b"nan":
+                values.append(value)
         if values:
             self.state.curves.setdefault((OWN, "", name), Curve()).extend(
                 [self.state.lines] * len(values), None, values

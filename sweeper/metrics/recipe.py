@@ -7,6 +7,7 @@ digits and blanks (one ``bytes.translate``); the first of a shape is parsed, the
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -199,9 +200,12 @@ def _loose(text: str) -> bytes:
 
 
 def number(text: bytes) -> float:
-    """The number that ``text`` spells: ``1,234.5`` and ``0,95`` too."""
+    """The number that ``text`` spells: ``1,234.5`` and ``0,95`` too; nan for what only looks like one (``8.4e+ 4``)."""
     try:
         return float(text)
     except ValueError:
         decimal = b"" if _THOUSANDS.fullmatch(text.strip()) else b"."
+    try:
         return float(text.replace(b",", decimal).decode("utf-8", "replace"))  # of bytes it reads ASCII digits alone
+    except ValueError:
+        return math.nan

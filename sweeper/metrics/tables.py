@@ -55,12 +55,12 @@ class Table:
             if what == STEP and (over or plain):
                 numbers += 1
                 if step is None:
-                    step = float(over.group(1)) if over else recipe.number(cell.rstrip("%").encode())
+                    step = _float(over.group(1)) if over else _float(cell)
                     step_name = "epoch" if words(name)[-1] in EPOCHS else "step"
             elif plain:
                 numbers += 1
                 if what in (STRONG, SETTING) or (what == WEAK and not cell.lstrip("+-").isdigit()):
-                    values[name] = (recipe.number(cell.rstrip("%").encode()), what)
+                    values[name] = (_float(cell), what)
             elif not _EMPTY.fullmatch(cell) and not cell[:1].isdigit() and not label and not numbers:
                 label = cell
         if not numbers:
@@ -79,20 +79,20 @@ class Table:
             return None
         name = normalise(label)
         if name == "accuracy":
-            return None, "index", {"accuracy": (float(numbers[0]), STRONG)}
+            return None, "index", {"accuracy": (_float(numbers[0]), STRONG)}
         if name not in ("macro_avg", "weighted_avg", "micro_avg", "samples_avg"):
             return None, "index", {}
         pairs = zip(self.names, numbers, strict=False)  # an accuracy row has fewer
         return (
             None,
             "index",
-            {f"{name}_{column}": (float(cell), STRONG) for column, cell in pairs if column != "support"},
+            {f"{name}_{column}": (_float(cell), STRONG) for column, cell in pairs if column != "support"},
         )
 
     def total(self, line: bytes) -> float | None:
         """Of how many steps, where a row says ``1/3``."""
         found = _OVER.search(line.decode("utf-8", "replace"))
-        return float(found.group(2)) if found else None
+        return _float(found.group(2)) if found else None
 
 
 def header(text: str) -> Table | None:
@@ -159,3 +159,8 @@ def is_rule(text: str) -> bool:
 
 def is_rule_bytes(line: bytes) -> bool:
     return bool(_RULE_BYTES.match(line))
+
+
+def _float(cell: str) -> float:
+    """The number in a cell; a percentage as it stands."""
+    return recipe.number(cell.rstrip("%").encode())
