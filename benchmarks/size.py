@@ -85,7 +85,7 @@ sweep.path.mkdir(parents=True)
 paths.replace(sweep.file, plan.spec.source)
 paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}))
 store = open_store(sweep)
-wish = launch._wish(plan, sweep, None, False)
+wish = launch.new_wish(plan, sweep, None, False)
 enqueue(store, plan.spec, plan.points, plan.template, wish)
 now = time.time() - count
 boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

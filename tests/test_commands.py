@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import sweeper
-from sweeper import control, folders
+from sweeper import folders, index, paths
 from tests.conftest import Workshop, wait_for
 
 ROOT = Path(sweeper.__file__).parent.parent
@@ -440,7 +440,7 @@ def test_resume_all_tells_of_one_that_cannot_be_and_goes_on_with_the_others(shel
     shell.slow()
     os.kill(wait_for(shell.shop.scheduler), signal.SIGKILL)
     wait_for(lambda: not shell.shop.alive())
-    control.index.remember(control.paths.SweepDir(copy))
+    index.remember(paths.SweepDir(copy))
     said = shell.sweep("resume", "--all")
     assert "resumed: s" in said.out
     shell.end()

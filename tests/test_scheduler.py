@@ -172,7 +172,7 @@ def test_ten_launches_at_the_same_instant_are_one_scheduler(shop: Workshop) -> N
         "while time.time() < float(sys.argv[2]): pass\n"
         "print(launch.carry_out(plan).woken)\n"
     )
-    root = str(Path(launch.__file__).parent.parent)
+    root = str(Path(__file__).parents[1])
     argv = [sys.executable, "-c", program, str(shop.file), str(time.time() + 2.5)]
     ten = [
         subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -330,7 +330,7 @@ print(summary(serve(plan.sweep, table=False)))
 
 def here(shop: Workshop, text: str, *before: str) -> subprocess.Popen[bytes]:
     shop.file.write_text(f"{text}gpus: 0\n")
-    env = {**os.environ, "PYTHONPATH": str(Path(launch.__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     argv = [*before, sys.executable, "-c", HERE, str(shop.file)]
     return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -1,137 +1,25 @@
-"""The tables, and every statement that reads or writes them."""
+"""The queue: every statement that reads or writes what is wanted and the state of each run."""
 
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sweeper import model, procs
+from sweeper import model
 from sweeper.model import Outcome, RunRecord
+from sweeper.store.file import Database
+from sweeper.store.rows import COLUMNS, as_json, plain, record_of
+from sweeper.store.wish import PAUSE, RUN, STOP, Generation, Wish, pack, unpack
 
-RUN, PAUSE, STOP = "run", "pause", "stop"
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS generation (
-    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, source TEXT NOT NULL,
-    first INTEGER NOT NULL, count INTEGER NOT NULL, picked BLOB
-);
-CREATE TABLE IF NOT EXISTS wanted (id INTEGER PRIMARY KEY CHECK (id = 1), first INTEGER, count INTEGER, numbers BLOB);
-CREATE TABLE IF NOT EXISTS runs (
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL, params TEXT NOT NULL, texts TEXT NOT NULL, folder TEXT,
-    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
-    ooms INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0, exit_code INTEGER, signal INTEGER,
-    note TEXT NOT NULL DEFAULT '', started REAL, ended REAL, gpus TEXT NOT NULL DEFAULT '[]', host TEXT,
-    wanted INTEGER NOT NULL DEFAULT 1, stop INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS by_state ON runs (wanted, state);
-"""
-_COLUMNS = (
-    "number, key, params, texts, folder, state, attempts, exit_code, signal, note, started, ended, gpus, host, wanted"
-)
+__all__ = ["PAUSE", "RUN", "STOP", "Generation", "Store", "Wish"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the user wants of the whole sweep. ``parallel`` None means one serial chain; ``want`` is run, pause or stop.
-
-    ``options`` are those of the command line that replace keys of the file (gpus, gpus_allowed, hold); ``environment``
-    is the number of the environment file; ``file`` is the user's sweep file, ``why`` the reason of a stop.
-    """
-
-    file: str
-    environment: int = 1
-    parallel: int | None = None
-    want: str = RUN
-    why: str = ""
-    session: str = ""
-    here: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """The points that one launch added: ``picked`` are their places in that file's expansion (None: all of them)."""
-
-    id: int
-    identity: str
-    source: str
-    first: int
-    count: int
-    picked: array[int] | None
-
-    def index(self, number: int) -> int:
-        """The place in the file's expansion of the run with this number."""
-        offset = number - self.first
-        return offset if self.picked is None else self.picked[offset]
-
-
-def pack(numbers: array[int] | None) -> bytes | None:
-    return None if numbers is None else zlib.compress(numbers.tobytes(), 1)
-
-
-def unpack(blob: bytes | None) -> array[int] | None:
-    return None if blob is None else array("I", zlib.decompress(blob))
-
-
-class Store:
-    """An open queue. Every method is one transaction unless it runs inside ``with store:``. Raises sqlite3.Error.
-
-    ``runs`` is where the run folders lie, if it is not where the database is.
-    """
-
-    def __init__(self, path: Path, *, readonly: bool = False, runs: Path | None = None) -> None:
-        self.path = path
-        self.runs = path.parent if runs is None else runs
-        mode = "ro" if readonly else "rwc"
-        uri = f"file:{_uri(path)}?mode={mode}"
-        self.connection = sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None)
-        self.connection.execute("PRAGMA busy_timeout = 10000")
-        if not readonly:
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = NORMAL")
-            self.connection.execute("PRAGMA cache_size = -2000")
-            self.connection.executescript(_SCHEMA)
-        self._opened = _identity(path)
-
-    def __enter__(self) -> Store:
-        self.connection.execute("BEGIN IMMEDIATE")
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            procs.crashpoint("before commit")
-            try:
-                self.connection.execute("COMMIT")
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-            procs.crashpoint("committed")
-        else:
-            self._roll_back()
-
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:  # SQLite itself takes some back, on a full disk
-            self.connection.execute("ROLLBACK")
-
-    def synced(self) -> None:
-        """From now on, have each transaction on disk before it is reported done, also against a reset."""
-        self.connection.execute("PRAGMA synchronous = FULL")
-
-    @property
-    def stale(self) -> bool:
-        """Whether the file was deleted or replaced since it was opened."""
-        return _identity(self.path) != self._opened
-
-    def close(self) -> None:
-        self.connection.close()
+class Store(Database):
+    """An open queue. Every method is one transaction unless it runs inside ``with store:``. Raises sqlite3.Error."""
 
     # -- what is wanted of the sweep ---------------------------------------------------------------------------
 
@@ -200,7 +88,7 @@ class Store:
 
     def records(self, states: Iterable[str] | None = None, *, gone: bool = True) -> list[RunRecord]:
         """The touched runs by number; ``gone`` says whether those count that are no longer in the file."""
-        statement = f"SELECT {_COLUMNS} FROM runs"
+        statement = f"SELECT {COLUMNS} FROM runs"
         conditions, values = [], list(states) if states is not None else []
         if states is not None:
             conditions.append(f"state IN ({', '.join('?' * len(values))})")
@@ -208,24 +96,24 @@ class Store:
             conditions.append("wanted")
         if conditions:
             statement += " WHERE " + " AND ".join(conditions)
-        return [self._record(row) for row in self.connection.execute(statement + " ORDER BY number", values)]
+        return [record_of(row, self.runs) for row in self.connection.execute(statement + " ORDER BY number", values)]
 
     def waiting(self, most: int) -> list[RunRecord]:
         """Up to ``most`` runs that are queued and have a folder: their turn has come, or comes again."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM runs WHERE wanted AND state = ? ORDER BY number LIMIT ?", (model.QUEUED, most)
+            f"SELECT {COLUMNS} FROM runs WHERE wanted AND state = ? ORDER BY number LIMIT ?", (model.QUEUED, most)
         )
-        return [self._record(row) for row in rows]
+        return [record_of(row, self.runs) for row in rows]
 
     def bad(self, most: int) -> list[RunRecord]:
         """The last ``most`` wanted runs that did not end well, by number."""
         states = [state for state in model.OUTCOMES if state != model.DONE]
         marks = ", ".join("?" * len(states))
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM runs WHERE wanted AND state IN ({marks}) ORDER BY ended DESC LIMIT ?",
+            f"SELECT {COLUMNS} FROM runs WHERE wanted AND state IN ({marks}) ORDER BY ended DESC LIMIT ?",
             (*states, most),
         )
-        return sorted((self._record(row) for row in rows), key=lambda record: record.number)
+        return sorted((record_of(row, self.runs) for row in rows), key=lambda record: record.number)
 
     def times(self, most: int = 200) -> list[float]:
         """How long the last runs took that ended well, in seconds."""
@@ -239,44 +127,8 @@ class Store:
             self.touch(*row)
 
     def record(self, number: int) -> RunRecord | None:
-        row = self.connection.execute(f"SELECT {_COLUMNS} FROM runs WHERE number = ?", (number,)).fetchone()
-        return None if row is None else self._record(row)
-
-    def _record(self, row: tuple[Any, ...]) -> RunRecord:
-        (
-            number,
-            key,
-            params,
-            texts,
-            folder,
-            state,
-            attempts,
-            code,
-            signal,
-            note,
-            started,
-            ended,
-            gpus,
-            host,
-            wanted,
-        ) = row
-        return RunRecord(
-            number=number,
-            key=key,
-            params=json.loads(params),
-            texts=json.loads(texts),
-            state=state,
-            folder=None if folder is None else str(self.runs / folder),
-            attempts=attempts,
-            exit_code=code,
-            signal=signal,
-            note=note,
-            started=started,
-            ended=ended,
-            gpus=json.loads(gpus),
-            host=host,
-            wanted=bool(wanted),
-        )
+        row = self.connection.execute(f"SELECT {COLUMNS} FROM runs WHERE number = ?", (number,)).fetchone()
+        return None if row is None else record_of(row, self.runs)
 
     def touched(self) -> Iterator[tuple[int, str]]:
         """(number, state) of every touched run."""
@@ -288,19 +140,19 @@ class Store:
             "INSERT OR IGNORE INTO runs (number, key, params, texts, folder, state) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 number,
-                _text(key),
-                _json(params),
-                _json(texts),
+                plain(key),
+                as_json(params),
+                as_json(texts),
                 folder,
                 model.QUEUED,
             ),
         )
 
     def set_state(self, number: int, state: str, note: str = "") -> None:
-        self.connection.execute("UPDATE runs SET state = ?, note = ? WHERE number = ?", (state, _text(note), number))
+        self.connection.execute("UPDATE runs SET state = ?, note = ? WHERE number = ?", (state, plain(note), number))
 
     def set_note(self, number: int, note: str) -> None:
-        self.connection.execute("UPDATE runs SET note = ? WHERE number = ?", (_text(note), number))
+        self.connection.execute("UPDATE runs SET note = ? WHERE number = ?", (plain(note), number))
 
     def set_started(self, number: int, attempt: int, started: float, gpus: list[str], host: str) -> None:
         self.connection.execute(
@@ -319,7 +171,7 @@ class Store:
             "gpus = ?, host = ?, losses = 0, stop = 0, failures = failures + ?, ooms = ooms + ? WHERE number = ?",
             (
                 outcome.outcome,
-                _text(outcome.reason),
+                plain(outcome.reason),
                 outcome.outcome,
                 outcome.attempt,
                 outcome.exit_code,
@@ -327,7 +179,7 @@ class Store:
                 outcome.started,
                 outcome.ended,
                 json.dumps(outcome.gpus),
-                _text(outcome.host),
+                plain(outcome.host),
                 failed,
                 int(outcome.outcome == model.OUT_OF_MEMORY),
                 number,
@@ -397,37 +249,13 @@ class Store:
                 record.attempts,
                 record.exit_code,
                 record.signal,
-                _text(record.note),
+                plain(record.note),
                 record.started,
                 record.ended,
                 json.dumps(record.gpus),
-                None if record.host is None else _text(record.host),
+                None if record.host is None else plain(record.host),
                 failures,
                 losses,
                 record.number,
             ),
         )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _uri(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(os.fsencode(path))
-
-
-def _text(text: str) -> str:
-    """``text`` as SQLite takes it: names of files may hold bytes that are no UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    text = json.dumps(dict(data), ensure_ascii=False)
-    return text if _text(text) == text else json.dumps(dict(data))

@@ -1,0 +1,113 @@
+"""How a sweep is: its queue, corrected by the locks and folders of the runs in flight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sweeper import folders, index, launch, model, paths
+from sweeper.model import RunRecord
+from sweeper.store import Store, Wish, open_store
+from sweeper.store.db import PAUSE, RUN, STOP
+
+FLIGHT = (model.RUNNING, model.WAITING)
+UNWELL = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED)
+UNHEARD = 200  # runs at most that are looked at in their folders because their scheduler is gone
+GOING = ("running", "paused", "interrupted")  # the states in which there is something to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A sweep at one moment. ``state`` is running, paused, stopping, stopped, finished or interrupted (its scheduler
+    is gone and runs are left); ``counts`` are of the wanted runs; ``flight`` are the runs that are not at rest."""
+
+    sweep: paths.SweepDir
+    state: str
+    why: str
+    counts: dict[str, int]
+    total: int
+    parallel: int | None
+    session: str
+    flight: list[RunRecord]
+    unwell: list[RunRecord]
+
+    @property
+    def unwell_count(self) -> int:
+        return sum(self.counts.get(state, 0) for state in model.OUTCOMES if state != model.DONE)
+
+    @property
+    def left(self) -> int:
+        return sum(self.counts.get(state, 0) for state in model.UNFINISHED)
+
+
+def open_sweep(sweep: paths.SweepDir) -> Store:
+    """The queue of a sweep on this host. Raises InputError on another host, SweepError where it cannot be opened."""
+    index.check_host(sweep)
+    return open_store(sweep)
+
+
+def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
+    """How the sweep is; at most ``unwell`` of the runs that did not end well are given."""
+    wish = store.wish() or Wish(file="", want=STOP, why="it was never launched")
+    alive = launch.alive(sweep)
+    counts = store.counts()
+    flight = []
+    for record in store.records(FLIGHT):
+        now = as_it_is(record)
+        flight.append(now)
+        if now.state != record.state and record.wanted:
+            shown = model.QUEUED if now.state == model.LOST else now.state
+            counts[record.state] -= 1
+            counts[shown] = counts.get(shown, 0) + 1
+    if not alive:
+        for record in store.waiting(UNHEARD):
+            now = _unheard(record)
+            if now.state != record.state:
+                flight.append(now)
+                counts[model.QUEUED] -= 1
+                counts[now.state] = counts.get(now.state, 0) + 1
+    return Status(
+        sweep=sweep,
+        state=_state(wish, alive, counts),
+        why=wish.why if wish.want == STOP else "",
+        counts={state: count for state, count in counts.items() if count},
+        total=store.total(),
+        parallel=wish.parallel,
+        session=wish.session,
+        flight=[record for record in flight if record.state in (*FLIGHT, model.LOST)],
+        unwell=(store.bad(unwell) + [record for record in flight if record.state in UNWELL])[:unwell],
+    )
+
+
+def as_it_is(record: RunRecord) -> RunRecord:
+    """A run in flight as its lock tells: the scheduler may be gone, and the run as well."""
+    if record.folder is None or folders.is_held(paths.RunDir(Path(record.folder)).lock):
+        return record
+    past = folders.history(paths.RunDir(Path(record.folder)))
+    if past.outcome is not None and past.attempts >= record.attempts:
+        return replace(record, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
+    return replace(record, state=model.LOST)
+
+
+def _unheard(record: RunRecord) -> RunRecord:
+    """A queued run as its folder tells: its scheduler may have been killed before it wrote down that it had begun."""
+    run = paths.RunDir(Path(record.folder or ""))
+    past = folders.history(run)
+    if past.attempts <= record.attempts or past.attempt is None:
+        return record
+    begun = replace(record, attempts=past.attempts, started=past.attempt.started, gpus=past.attempt.gpus)
+    if past.outcome is not None:
+        return replace(begun, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
+    return replace(begun, state=model.RUNNING) if folders.is_held(run.lock) else record
+
+
+def _state(wish: Wish, alive: bool, counts: dict[str, int]) -> str:
+    left = sum(counts.get(state, 0) for state in model.UNFINISHED)
+    flying = sum(counts.get(state, 0) for state in FLIGHT)
+    if alive:
+        return {RUN: "running", PAUSE: "paused", STOP: "stopping"}[wish.want]
+    if wish.want == STOP and left:
+        return "stopping" if flying else "stopped"
+    if wish.want == STOP:
+        return "stopped" if counts.get(model.STOPPED) else "finished"
+    return "interrupted" if left else "finished"

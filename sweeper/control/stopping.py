@@ -1,0 +1,122 @@
+"""A sweep, or some of its runs, stopped: by its scheduler, or where there is none by a word to the supervisors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sweeper import folders, index, launch, model, paths, procs
+from sweeper.control.seeing import FLIGHT, GOING, open_sweep, status
+from sweeper.errors import InputError
+from sweeper.model import RunRecord
+from sweeper.store import Store, Wish
+from sweeper.store.db import STOP
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What a stop did: the runs that are being ended, those that will not be started, those (of the named) that had
+    ended before; ``was`` is the sweep's state before. Empty and ``changed`` False: there was nothing to stop."""
+
+    was: str
+    changed: bool
+    ending: list[int]
+    unstarted: list[int]
+    over: list[int]
+
+
+def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep stop") -> Stopped:
+    """Stop a sweep, or some of its runs. Returns before they have ended. Raises InputError for a run that there is not.
+
+    An interrupted sweep is marked as stopped; one that has ended is left as it is.
+    """
+    with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
+        now = status(sweep, store, unwell=0)
+        flying = [record.number for record in now.flight if record.state in FLIGHT]
+        unstarted: list[int] = []
+        over: list[int] = []
+        if runs:
+            check_runs(store, runs)
+            ended = {record.number for record in store.records(model.OUTCOMES)}
+            gone = {record.number for record in store.records() if not record.wanted}
+            over = [number for number in runs if number not in flying and (number in ended or number in gone)]
+            unstarted = [number for number in runs if number not in flying and number not in over]
+            flying = [number for number in flying if number in set(runs)]
+        changed = bool(flying or unstarted) if runs else now.state in GOING
+        index.remember(sweep)
+        if not changed:
+            return Stopped(now.state, False, [], [], over)
+        with store:
+            if runs:
+                store.touch_all(_untouched(store, sweep, unstarted))
+                store.ask_stop([*flying, *unstarted])
+            else:
+                store.set_wish(replace(wish_of(store, sweep), want=STOP, why=why))
+        if not (launch.alive(sweep) and launch.wake(sweep)):
+            _end([record for record in now.flight if record.number in flying])
+            with store:
+                for number in store.stops():
+                    record = store.record(number)
+                    if record is not None and record.state == model.QUEUED:
+                        store.set_state(number, model.STOPPED, "stopped before it began")
+        return Stopped(now.state, True, flying, unstarted, over)
+
+
+def _untouched(
+    store: Store, sweep: paths.SweepDir, runs: Sequence[int]
+) -> list[tuple[int, str, dict[str, object], dict[str, str], str]]:
+    """Rows for runs that nobody has touched, so that their stop can be remembered."""
+    from sweeper import command
+    from sweeper.spec import read_spec
+    from sweeper.store import catalog
+
+    touched = {number for number, _ in store.touched()}
+    missing = [number for number in runs if number not in touched]
+    if not missing:
+        return []
+    wish = wish_of(store, sweep)
+    known = catalog.Catalog(store.generations(), wish.file)
+    template = command.template(read_spec(wish.file, text=sweep.file.read_text(encoding="utf-8")))
+    rows = []
+    for number in missing:
+        params = known.params(number)
+        folder = paths.folder_name(number, command.texts(params))
+        rows.append((number, template.key(params), catalog.values(params), catalog.texts(params), folder))
+    return rows
+
+
+def _end(records: Iterable[RunRecord]) -> None:
+    """Without a scheduler: tell the supervisors themselves."""
+    for record in records:
+        attempt = folders.history(paths.RunDir(Path(record.folder or ""))).attempt
+        if attempt is None:
+            continue
+        descriptor = procs.pidfd(attempt.pid, attempt.start_ticks)
+        if descriptor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            os.close(descriptor)
+
+
+def wish_of(store: Store, sweep: paths.SweepDir) -> Wish:
+    wish = store.wish()
+    if wish is None:
+        raise InputError(f"{sweep.name} was never launched: sweep FILE launches it")
+    return wish
+
+
+def check_runs(store: Store, runs: Sequence[int]) -> None:
+    wanted = store.wanted()
+    there = wanted if isinstance(wanted, range) else set(wanted)
+    for number in runs:
+        if number not in there and store.record(number) is None:
+            raise InputError(f"there is no run {number}: {_range(store)}")
+
+
+def _range(store: Store) -> str:
+    wanted = store.wanted()
+    return f"its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else "it has no runs"

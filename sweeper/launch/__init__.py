@@ -1,0 +1,25 @@
+"""A launch, step by step: read and check everything, then write what is wanted, then wake or start the scheduler."""
+
+from sweeper.launch.carrying import Launched, carry_out, catch_up, environment, new_wish
+from sweeper.launch.place import check_at_rest, launching, works
+from sweeper.launch.planning import Options, Plan, command_lines, plan
+from sweeper.launch.reaching import PATIENCE, alive, start, wake
+
+__all__ = [
+    "PATIENCE",
+    "Launched",
+    "Options",
+    "Plan",
+    "alive",
+    "carry_out",
+    "catch_up",
+    "check_at_rest",
+    "command_lines",
+    "environment",
+    "launching",
+    "new_wish",
+    "plan",
+    "start",
+    "wake",
+    "works",
+]

@@ -1,0 +1,128 @@
+"""A checked launch carried out: write what is wanted, then wake or start the scheduler."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeper import folders, index, paths
+from sweeper.errors import InputError
+from sweeper.launch.place import launching, make_folder, move_aside
+from sweeper.launch.planning import Plan, check_owner
+from sweeper.launch.reaching import alive, start, wake
+from sweeper.store import Change, Store, Wish, enqueue, open_store, reconcile
+from sweeper.store.db import RUN
+
+PRIVATE = ("SWEEP_RUN_DIR", "SWEEP_NAME", "SWEEP_RUN", "SWEEP_ATTEMPT", "SWEEP_PARAMS", "TMUX", "TMUX_PANE", "_")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What a launch did: the change of the queue, whether a scheduler was running already, and its tmux session."""
+
+    plan: Plan
+    change: Change
+    woken: bool
+    session: str
+
+
+def carry_out(plan: Plan) -> Launched:
+    """Make the file true: write it, the environment and what is wanted; wake the scheduler, or start it.
+
+    Raises InputError (then nothing has changed), SweepError, OSError.
+    """
+    sweep = plan.sweep
+    if plan.parallel is not None or not plan.options.here:
+        from sweeper import tmux
+
+        tmux.check()
+    make_folder(sweep)
+    with launching(sweep):
+        check_owner(sweep, plan.spec)
+        if plan.options.fresh:
+            sweep = move_aside(sweep)
+    with launching(sweep):
+        running = alive(sweep)
+        if running and plan.options.here:
+            raise InputError(f"{sweep.name} is running already: launch it without --here to change it")
+        store = open_store(sweep)
+        try:
+            if not running:
+                catch_up(store, sweep)
+            before = store.wish()
+            plan = _as_it_runs(plan, before, running)
+            _check_mode(before, plan, running)
+            wish = new_wish(plan, sweep, before, running)
+            change = enqueue(store, plan.spec, plan.points, plan.template, wish)
+            paths.replace(sweep.file, plan.spec.source, sync=True)
+            paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}))
+            index.remember(sweep)
+            if not plan.options.here and not (running and wake(sweep)):
+                wish = start(sweep, store, wish)
+        finally:
+            store.close()
+    return Launched(plan, change, running, wish.session)
+
+
+def catch_up(store: Store, sweep: paths.SweepDir) -> None:
+    """Enter what happened since the last scheduler was killed, so that what failed meanwhile is queued again."""
+    with store:
+        _, ended = reconcile(store, sweep)
+        for number, outcome in ended:
+            store.set_outcome(number, outcome)
+
+
+def _as_it_runs(plan: Plan, before: Wish | None, running: bool) -> Plan:
+    """Launched without --parallel or --serial while it runs, a sweep goes on as many at a time as it does."""
+    said = plan.options.parallel is not None or plan.options.serial or plan.options.here
+    return replace(plan, parallel=before.parallel) if running and before is not None and not said else plan
+
+
+def _check_mode(before: Wish | None, plan: Plan, running: bool) -> None:
+    if running and before is not None and (before.parallel is None) != (plan.parallel is None):
+        now = "a serial chain" if before.parallel is None else f"{before.parallel} at a time"
+        raise InputError(
+            f"{plan.sweep.name} is running as {now}: sweep stop {plan.sweep.name} first to change between the two"
+        )
+
+
+def environment(plan: Plan) -> dict[str, Any]:
+    """What is remembered of the launching person and place."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return {
+        "variables": {name: value for name, value in os.environ.items() if name not in PRIVATE},
+        "umask": umask,
+        "cwd": os.getcwd(),
+        "file": plan.spec.file,
+        "host": socket.gethostname(),
+        "parallel": plan.parallel,
+        "options": _options(plan),
+    }
+
+
+def _options(plan: Plan) -> dict[str, Any]:
+    hold = plan.options.hold if plan.options.hold is not None else plan.spec.hold
+    return {"gpu": plan.request.to_json(), "hold": hold, "cwd": os.getcwd()}
+
+
+def new_wish(plan: Plan, sweep: paths.SweepDir, before: Wish | None, running: bool) -> Wish:
+    """Write the environment, where it differs from the last one, and give the new wish."""
+    data = environment(plan)
+    number = before.environment if before is not None else 0
+    if number == 0 or folders.read_json(sweep.environment(number)) != data:
+        number += 1
+        text = json.dumps(data, ensure_ascii=False, indent=0)
+        paths.replace(sweep.environment(number), text, mode=0o600, sync=True)
+    return Wish(
+        file=plan.spec.file,
+        environment=number,
+        parallel=plan.parallel,
+        want=RUN,
+        session=before.session if running and before is not None else "",
+        here=plan.options.here,
+        options=data["options"],
+    )

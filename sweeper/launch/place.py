@@ -1,0 +1,96 @@
+"""The sweep's folder at a launch: its lock held, made where missing, its file system tried, old results put aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from sweeper import folders, index, paths
+from sweeper.errors import InputError, SweepError
+from sweeper.launch.reaching import PATIENCE, alive
+from sweeper.store import Store, open_store
+from sweeper.store.db import STOP
+
+
+@contextlib.contextmanager
+def launching(sweep: paths.SweepDir) -> Iterator[None]:
+    """Hold the launch lock: who changes what is wanted. Waits for others, who hold it for a moment. Raises OSError."""
+    lock = folders.open_lock(sweep.launch_lock)
+    try:
+        deadline = time.monotonic() + PATIENCE * 2
+        while not lock_descriptor(lock, blocking=False):
+            if time.monotonic() > deadline:
+                raise SweepError(f"somebody else has been launching {sweep.name} for a long time: try again")
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(lock)
+
+
+def check_at_rest(sweep: paths.SweepDir, then: str = "") -> None:
+    """Raises InputError on another host, and while anything of the sweep runs."""
+    index.check_host(sweep)
+    if alive(sweep):
+        raise InputError(f"{sweep.name} is running: sweep stop {sweep.name} first{then}")
+    for number, run in folders.run_folders(sweep):
+        if folders.is_held(run.lock):
+            raise InputError(f"run {number} of {sweep.name} is still alive: sweep stop {sweep.name} first{then}")
+
+
+def make_folder(sweep: paths.SweepDir) -> None:
+    try:
+        sweep.path.mkdir(parents=True, exist_ok=True)
+        if not sweep.owner.exists() and not sweep.pointer.exists() and not works(sweep.path):
+            local = paths.local_state(sweep.path)
+            local.mkdir(mode=0o700, exist_ok=True)
+            paths.replace(sweep.pointer, f"{local}\n")
+            paths.state_folder.cache_clear()
+    except OSError as error:
+        raise InputError(
+            f"the folder {sweep.path} cannot be made: {error.strerror}\n"
+            "    give another runs folder with --runs-dir, SWEEP_RUNS_DIR or `runs_dir:`"
+        ) from error
+
+
+def works(folder: Path) -> bool:
+    """Whether locks exclude and SQLite writes in this folder: tried, since network file systems may only pretend."""
+    probe = folder / f".probe-{os.getpid()}"
+    descriptors: list[int] = []
+    try:
+        descriptors += [folders.open_lock(probe), folders.open_lock(probe)]
+        if not lock_descriptor(descriptors[0], blocking=False) or lock_descriptor(descriptors[1], blocking=False):
+            return False
+        Store(probe.with_suffix(".db")).close()
+    except (OSError, sqlite3.Error):
+        return False
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        for file in folder.glob(f"{probe.name}*"):
+            file.unlink(missing_ok=True)
+    return True
+
+
+def move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
+    """``--fresh``: the old results get another name, and nothing is deleted."""
+    if not index.is_sweep(sweep.path):
+        return sweep
+    check_at_rest(sweep, ", then --fresh")
+    with contextlib.closing(open_store(sweep)) as store:
+        wish = store.wish()
+        if wish is not None:  # or resume --all would go on with what was put aside
+            store.set_wish(replace(wish, want=STOP, why="put aside by --fresh"))
+    number = 1
+    while (aside := sweep.path.with_name(f"{sweep.name}.old-{number}")).exists():
+        number += 1
+    sweep.path.rename(aside)
+    index.remember(paths.SweepDir(aside))
+    sweep.path.mkdir()
+    return sweep

@@ -1,0 +1,127 @@
+"""What was typed, checked: everything that can be known before anything is changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sweeper import command, folders, index, paths
+from sweeper.command import Template
+from sweeper.errors import InputError, SpecError
+from sweeper.grid import Points, expand
+from sweeper.model import GpuRequest
+from sweeper.spec import Spec, read_spec
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed beside the file. ``parallel`` None and ``serial`` False: as many as there are GPUs."""
+
+    parallel: int | None = None
+    serial: bool = False
+    here: bool = False
+    fresh: bool = False
+    runs_dir: str | None = None
+    gpus: int | str | None = None
+    gpus_allowed: tuple[int, ...] | None = None
+    hold: bool | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A launch that was checked and has changed nothing yet."""
+
+    spec: Spec
+    points: Points
+    template: Template
+    sweep: paths.SweepDir
+    parallel: int | None
+    request: GpuRequest
+    options: Options
+    notes: list[str] = field(default_factory=list)
+
+
+def plan(file: str, options: Options) -> Plan:
+    """Check everything that can be checked before anything is changed. Raises InputError (SpecError), SweepError."""
+    spec = read_spec(file)
+    points = expand(spec)
+    template = command.template(spec)
+    problems = template.check(points)
+    if problems:
+        raise SpecError(spec.file, problems)
+    sweep = paths.SweepDir(index.runs_dir(options.runs_dir, spec.runs_dir) / spec.name)
+    check_owner(sweep, spec)
+    _check_folder(spec)
+    request, visible, notes = _gpus(spec, options)
+    if points.duplicates:
+        notes.append(f"{points.duplicates} points stand twice in the file; each runs once")
+    return Plan(spec, points, template, sweep, _parallel(options, request, visible), request, options, notes)
+
+
+def _check_folder(spec: Spec) -> None:
+    if spec.workdir is not None and not spec.workdir.is_dir():
+        line = spec.lines.get("workdir")
+        where = spec.file if line is None else f"{spec.file}:{line}"
+        raise InputError(
+            f"{where}: workdir: {spec.workdir} is no folder\n    it is resolved against the sweep file's folder"
+        )
+
+
+def check_owner(sweep: paths.SweepDir, spec: Spec) -> None:
+    owner = folders.read_json(sweep.owner)
+    if owner is None:
+        if sweep.path.exists() and not sweep.path.is_dir():
+            raise InputError(f"{sweep.path} is in the way: it is no folder")
+        return
+    index.check_host(sweep)
+    if owner.get("file") != spec.file and os.path.exists(str(owner.get("file"))):
+        raise InputError(
+            f"{sweep.path} belongs to another sweep file: {owner.get('file')}\n"
+            f"    give this one a `name:` of its own, or another runs folder (--runs-dir)"
+        )
+
+
+def _gpus(spec: Spec, options: Options) -> tuple[GpuRequest, int, list[str]]:
+    """What each run asks of the GPUs, how many it may use, and remarks. Raises InputError where it cannot be had."""
+    asked = options.gpus if options.gpus is not None else spec.gpus
+    allowed = options.gpus_allowed if options.gpus_allowed is not None else spec.gpus_allowed
+    if asked == 0:
+        return GpuRequest(count=0), 0, []
+    from sweeper import gpus
+
+    visible = gpus.visible(os.environ)
+    notes: list[str] = []
+    if not visible and asked is None:
+        return GpuRequest(count=0), 0, []
+    request = GpuRequest(
+        count=None if asked == "all" else 1 if asked is None else int(asked),
+        allowed=allowed,
+        per_gpu=spec.per_gpu,
+        memory=spec.gpu_memory,
+        busy_above=spec.busy_above,
+        ignore_others=spec.ignore_others,
+        keep_free=spec.keep_free,
+    )
+    usable = gpus.resolve(request, visible)
+    return request, len(usable), notes
+
+
+def _parallel(options: Options, request: GpuRequest, usable: int) -> int | None:
+    """How many at once; None is a serial chain."""
+    if options.serial and options.parallel is not None:
+        raise InputError("--serial and --parallel exclude each other: give one of them")
+    if options.here and options.parallel is not None:
+        raise InputError("--here runs a chain in this terminal: give --serial with it, not --parallel")
+    if options.parallel is not None:
+        if options.parallel < 1:
+            raise InputError("--parallel wants a number of runs at once, 1 or more")
+        return options.parallel
+    if options.serial or options.here or request.count == 0:
+        return None
+    return max(1, max(0, usable - request.keep_free) // (request.count or usable) * request.per_gpu)
+
+
+def command_lines(plan: Plan) -> Iterator[str]:
+    """The commands of all points, one a line, ready for a shell."""
+    return command.dry_run(plan.points, plan.template, sweep=plan.spec.name)
