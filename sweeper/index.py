@@ -51,7 +51,7 @@ def remember(sweep: paths.SweepDir) -> None:
     """Note that this sweep was used now. An index that cannot be written costs only the convenience."""
     file = _file()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(file.parent)
         lock = folders.open_lock(file.with_name("index.lock"))
         try:
             folders.take_lock(lock, LOCKED)  # or two at once would each forget the other's
@@ -59,7 +59,7 @@ def remember(sweep: paths.SweepDir) -> None:
             kept = [one for one in _remembered() if one.path.is_dir() or not one.path.parent.is_dir()]
             known = {str(one.path): one.used for one in kept[: LIMIT - 1]}
             known[str(sweep.path)] = time.time()
-            paths.replace(file, json.dumps(known, indent=0))
+            paths.replace(file, json.dumps(known, indent=0), sync=True)  # after a reboot resume --all reads it
         finally:
             os.close(lock)
     except OSError:

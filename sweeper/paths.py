@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from sweeper.procs import crashpoint
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)  # what has no folders to sync (FUSE, CIFS), or need not
 _FOLDER = re.compile(r"^(\d{4,})(?:-.*)?$")
 LABEL_BYTES = 80  # of a run folder's label: names stay far below the 255 bytes that file systems allow
 
@@ -179,15 +181,38 @@ def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> 
         os.unlink(beside)
         raise
     if sync:
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
 
-def sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync_path(path: str | Path, *, dir_fd: int | None = None, missing_ok: bool = False) -> None:
+    """Put a file's bytes, or the names in a folder, on disk; ``missing_ok``: if it can be opened. Raises OSError."""
     try:
-        os.fsync(folder)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=dir_fd)
+    except OSError:
+        if missing_ok:
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """``path``, made with those above it where they are missing, so that a reset of the machine leaves it there.
+
+    Every folder on its way that this user may write to is synced: whoever made it may have been killed before that.
+    Raises OSError.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    device = path.stat().st_dev
+    for folder in path.absolute().parents:
+        if not os.access(folder, os.R_OK | os.W_OK) or folder.stat().st_dev != device:
+            return
+        sync_path(folder)
 
 
 def runtime_folder() -> Path:

@@ -58,7 +58,7 @@ def carry_out(plan: Plan) -> Launched:
             wish = new_wish(plan, sweep, before, running)
             change = enqueue(store, plan.spec, plan.points, plan.template, wish)
             paths.replace(sweep.file, plan.spec.source, sync=True)
-            paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}))
+            paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}), sync=True)
             index.remember(sweep)
             if not plan.options.here and not (running and wake(sweep)):
                 wish = start(sweep, store, wish)

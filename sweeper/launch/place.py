@@ -46,7 +46,7 @@ def check_at_rest(sweep: paths.SweepDir, then: str = "") -> None:
 
 def make_folder(sweep: paths.SweepDir) -> None:
     try:
-        sweep.path.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(sweep.path)
         if not sweep.owner.exists() and not sweep.pointer.exists() and not works(sweep.path):
             local = paths.local_state(sweep.path)
             local.mkdir(mode=0o700, exist_ok=True)
@@ -92,5 +92,5 @@ def move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
         number += 1
     sweep.path.rename(aside)
     index.remember(paths.SweepDir(aside))
-    sweep.path.mkdir()
+    paths.make_folder(sweep.path)
     return sweep

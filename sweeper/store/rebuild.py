@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sweeper import command, folders, model, paths
+from sweeper import command, folders, model, paths, procs
 from sweeper.errors import SweepError
 from sweeper.grid import expand
 from sweeper.model import Outcome, RunRecord
@@ -21,6 +21,8 @@ from sweeper.store.enqueue import enqueue
 REBUILDING = 30.0  # seconds that another may take to rebuild a database
 REBUILT = "the queue was rebuilt from the run folders"
 NUMBER_LIMIT = 100_000_000  # of runs: a folder that is named like a larger one is none of ours
+BOOT = "boot"  # the flag that says in which boot the queue was last held against the folders
+UNSYNCED = 3600.0  # seconds before a boot in which something may have ended that a reset took away
 LOST_LIMIT = 3  # attempts in a row that vanished without an outcome make a run failed
 
 
@@ -184,6 +186,7 @@ def reconcile(
     neither outcome nor lock becomes lost; the caller queues it again. He holds the sweep's lock, or that of its launch
     while it has no scheduler.
     """
+    _after_reset(store)
     alive, ended = [], []
     for record in store.records([model.QUEUED, model.WAITING, model.RUNNING]):
         if record.folder is None or record.number in busy:
@@ -201,3 +204,21 @@ def reconcile(
         elif record.state == model.WAITING:
             store.requeue(record.number)
     return alive, ended
+
+
+def _after_reset(store: Store) -> None:
+    """After a boot, count as lost what the queue had heard the end of and whose outcome did not come to the disk.
+
+    Older ones are not doubted: it was synced long before, and whoever deleted a folder since meant to.
+    """
+    boot = procs.boot_id()
+    if store.flag(BOOT) == boot:
+        return
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    for record in store.records([model.DONE, model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY]):
+        if record.folder is None or record.ended is None or record.ended < began - UNSYNCED:
+            continue
+        past = folders.history(paths.RunDir(Path(record.folder)))
+        if past.outcome is None or past.attempts < record.attempts:
+            store.set_lost(record.number, past.attempts, LOST_LIMIT)
+    store.set_flag(BOOT, boot)

@@ -176,6 +176,9 @@ class Running:
         """
         procs.crashpoint("before log sync")
         os.fsync(self.log)
+        # And what leads to the outcome: what was run, and the folder's own name. Nobody waits for that here.
+        paths.sync_path(self.run.job.name, dir_fd=self.place, missing_ok=True)
+        paths.sync_path("..", dir_fd=self.place, missing_ok=True)
         text = json.dumps(outcome.to_json())
         try:
             paths.replace(Path(f"/proc/self/fd/{self.place}") / self.run.outcome(outcome.attempt).name, text, sync=True)

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import shutil
 import sys
 import tempfile
 import time
+from pathlib import Path
+
+from tests import nvml_standin
+from tests.faults import durable
+
+
+def prepared() -> Path:
+    """Start this program again with what must be there from the beginning; gives the stand-in of NVIDIA's library."""
+    libraries = os.environ.get("SWEEP_TEST_LIBRARIES")
+    if libraries is None:
+        libraries = tempfile.mkdtemp(prefix="sweep-faults-lib-")
+        nvml_standin.build(Path(libraries))
+        os.environ.update(
+            SWEEP_TEST_LIBRARIES=libraries,
+            LD_PRELOAD=str(durable.build(Path(libraries))),
+            SWEEP_TEST_CRASH=os.path.join(tempfile.mkdtemp(prefix="sweep-armed-"), "link"),  # looked for only once
+        )
+        os.execv(sys.executable, [sys.executable, "-m", "tests.faults", *sys.argv[1:]])
+    library = Path(libraries) / nvml_standin.SONAME
+    ctypes.CDLL(str(library))  # loaded under its own name: the next dlopen of that name finds this one
+    return library
 
 
 def main() -> int:
@@ -15,8 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the number of the first sweep; its faults follow from it")
     parser.add_argument("--each", type=int, default=12, help="faults in one sweep, about")
     arguments = parser.parse_args()
-    # Before the product is imported: it looks only once.
-    os.environ["SWEEP_TEST_CRASH"] = os.path.join(tempfile.mkdtemp(prefix="sweep-armed-"), "link")
+    library = prepared()
     from tests.faults.harness import Figures, break_things
 
     began = time.monotonic()
@@ -28,7 +50,9 @@ def main() -> int:
             end="", file=sys.stderr, flush=True,
         )  # fmt: skip
 
-    figures = break_things(arguments.faults, arguments.seed, each=arguments.each, watch=watch)
+    figures = break_things(arguments.faults, arguments.seed, library, each=arguments.each, watch=watch)
+    for folder in (library.parent, Path(os.environ["SWEEP_TEST_CRASH"]).parent):
+        shutil.rmtree(folder)
     print(file=sys.stderr)
     for name, count in figures.faults.most_common():
         print(f"{count:6}  {name}")

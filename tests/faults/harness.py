@@ -16,9 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeper import errors, folders, launch, model, procs
+from sweeper import control, errors, folders, index, launch, model, procs
+from sweeper.lease import nvidia
+from tests import nvml_standin
 from tests.conftest import Workshop, end_tmux, processes_of
 from tests.faults import tally
+from tests.faults.durable import Disk
 
 WORK = Path(__file__).with_name("work.py")
 LINES = 20
@@ -48,18 +51,30 @@ class Figures:
 
 
 class Breaker:
-    """Breaks one sweep. ``armed`` is the link that SWEEP_TEST_CRASH named when the product was imported."""
+    """Breaks one sweep. ``armed`` is the link that SWEEP_TEST_CRASH named when the product was imported.
 
-    def __init__(self, base: Path, seed: int, figures: Figures, armed: Path) -> None:
+    ``library`` is the stand-in of NVIDIA's, loaded in this process: each sweep has a machine of two GPUs of its own.
+    """
+
+    def __init__(self, base: Path, seed: int, figures: Figures, armed: Path, library: Path) -> None:
         self.random = random.Random(seed)
         self.seed = seed
         self.figures = figures
         self.armed = armed
         self.folder = base / f"s{seed}"
         self.folder.mkdir()
+        self.disk = Disk(self.folder, ("runs", "state"), base / f"kept{seed}")
+        self.machine = nvml_standin.StandIn(library, self.folder / "gpus.txt", 2)
+        os.environ.update(self.disk.environment(), XDG_STATE_HOME=str(self.folder / "state"))
+        os.environ.update(self.machine.environment())
+        nvidia.stop()  # what was known of the last sweep's GPUs
         self.shop = Workshop(self.folder)
         self.parallel = self.random.choice([None, 1, 2, 3])
+        self.gpus = self.random.choice(["gpus: 0", "gpus: 1", "gpus: 1", "gpus: 2", "gpus: 1\nhold: true"])
         self.count = self.random.randint(4, 12)
+        self.returned = False  # a launch, since the last reset
+        self.resume = False
+        self.found: list[str] = []
         self.children: list[int] = []
         self.did: list[str] = []
 
@@ -70,7 +85,7 @@ class Breaker:
         work = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(str(WORK))} {shlex.quote(str(self.folder / 'tally'))}"
         self.shop.file.write_text(
             f"command: {work} {LINES} {self.random.choice([0.05, 0.2, 0.5])} {{x}}\n"
-            f"grid: {{x: {{range: [0, {self.count}]}}}}\ngpus: 0\ngrace: 1s\nworkdir: .\n"
+            f"grid: {{x: {{range: [0, {self.count}]}}}}\n{self.gpus}\ngrace: 1s\nworkdir: .\n"
         )
         deadline = time.monotonic() + PATIENCE
         os.chdir(self.folder)
@@ -87,6 +102,7 @@ class Breaker:
             if not self.shop.alive():
                 self._launch(wait=True)
                 launched = True
+                self.resume = False
             time.sleep(0.05)
         self._settle()
 
@@ -98,12 +114,14 @@ class Breaker:
 
     def _launch(self, *, wait: bool = False) -> None:
         """Launch in a process of its own, which may be killed as well."""
-        plan = self.shop.plan(None, self.parallel, runs_dir=str(self.folder / "runs"))
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                launch.carry_out(plan)
+                if self.resume:
+                    control.resume(self.shop.sweep)
+                else:
+                    launch.carry_out(self.shop.plan(None, self.parallel, runs_dir=str(self.folder / "runs")))
                 status = 0
             except errors.SweepError as error:
                 (self.folder / "refused").write_text(str(error))
@@ -119,6 +137,7 @@ class Breaker:
         _, status = os.waitpid(pid, 0)
         self.children.remove(pid)
         refusal = self.folder / "refused"
+        self.returned |= status == 0
         if os.waitstatus_to_exitcode(status) == 1:
             text = refusal.read_text().splitlines()[0] if refusal.exists() else "no word"
             self.figures.refused[text.replace(f"s{self.seed}", "s")[:100]] += 1
@@ -136,7 +155,7 @@ class Breaker:
         while left and time.monotonic() < deadline:
             time.sleep(0.02)
             left = processes_of(self.folder)
-        found = tally.violations(self.shop, self.count, LINES, left)
+        found = self.found + tally.violations(self.shop, self.count, LINES, left)
         if stuck:
             found.append(f"the scheduler did not end: {self.shop.tell()[-500:]}")
         for pid in left:
@@ -146,8 +165,11 @@ class Breaker:
         self.figures.runs += self.count
         self.figures.begun += sum(entry.word == "start" for entry in tally.read(self.folder / "tally"))
         self.figures.violations += [f"seed {self.seed}: {text}" for text in found]
+        nvml_standin.forget(self.machine.uuids)
         if not found:
             shutil.rmtree(self.folder)
+            shutil.rmtree(self.disk.kept)
+            self.disk.boot.unlink()
         else:
             (self.folder / "faults").write_text("\n".join(self.did) + "\n")
 
@@ -165,7 +187,8 @@ class Breaker:
             "launcher": (2, lambda: self._kill(self.children)),
             "window": (3, self._close_window),
             "tmux server": (2, lambda: self._kill(self._server())),
-            "everything": (3, lambda: self._kill([*processes_of(self.folder), *self._server(), *self.children])),
+            "everything": (3, lambda: self._kill(self._everything())),
+            "the machine reset": (3, self._reset),
             "scheduler and supervisors": (2, lambda: self._kill([self.shop.scheduler(), *self._supervisors()])),
             "the queue deleted": (1, self._delete_queue),
         }
@@ -183,6 +206,39 @@ class Breaker:
                     os.kill(pid, signal.SIGKILL)
                     happened = True
         return happened
+
+    def _everything(self) -> list[int]:
+        return [*processes_of(self.folder), *self._server(), *self.children]
+
+    def _reset(self) -> bool:
+        """End everything at once, and leave of the disk what was synced: what had been recorded must be there."""
+        deadline = time.monotonic() + 10
+        while (pids := [pid for pid in self._everything() if procs.start_ticks(pid)]) and time.monotonic() < deadline:
+            self._kill(pids)
+        for pid in [*self.children]:
+            self._reap(pid)
+        recorded = {}
+        for number, run in folders.run_folders(self.shop.sweep):
+            synced = self.disk.synced(run.path)
+            recorded.update({(number, name): data for name, data in synced.items() if name.startswith("outcome-")})
+        launched = self.returned
+        self.disk.reset()
+        tally.note_reset(self.folder / "tally")
+        there = dict(folders.run_folders(self.shop.sweep))
+        for (number, name), data in recorded.items():
+            kept = there[number].path / name if number in there else None
+            if kept is None or not kept.exists() or kept.read_bytes() != data:
+                self.found.append(f"run {number}: {name} was recorded, and a reset took it")
+            elif folders.read_job(there[number]) is None:
+                self.found.append(f"run {number}: recorded, and a reset took its run.json")
+        if launched:
+            if [entry.path for entry in index.entries()] != [self.shop.sweep.path]:
+                self.found.append("the sweep was launched, and a reset made it unknown")
+            elif self.shop.sweep.file.read_bytes() != self.shop.file.read_bytes():
+                self.found.append("the sweep was launched, and a reset took its file")
+        self.returned = False
+        self.resume = launched and self.random.random() < 0.5
+        return True
 
     def _some(self, pids: list[int]) -> list[int]:
         return [self.random.choice(pids)] if pids else []
@@ -239,7 +295,7 @@ class Breaker:
             self._disarm()
             return False
         if self.random.random() < 0.25:
-            self._kill([*processes_of(self.folder), *self._server(), *self.children])
+            self._kill(self._everything())
         return True
 
     def _disarm(self) -> None:
@@ -247,29 +303,29 @@ class Breaker:
             self.armed.unlink()
 
 
-def break_things(faults: int, seed: int, *, each: int = 12, watch: Callable[[Figures], None] | None = None) -> Figures:
+def break_things(
+    faults: int, seed: int, library: Path, *, each: int = 12, watch: Callable[[Figures], None] | None = None
+) -> Figures:
     """At least ``faults`` faults in sweeps numbered from ``seed`` on, about ``each`` in one."""
     figures = Figures()
     base = Path(tempfile.mkdtemp(prefix="sweep-faults-"))
     sockets = Path(tempfile.mkdtemp(prefix="swf-"))
-    kept = {name: os.environ.get(name) for name in ("TMUX_TMPDIR", "XDG_STATE_HOME", "HOME", "TMUX")}
+    kept = dict(os.environ)
     here = os.getcwd()
     try:
-        os.environ.update(TMUX_TMPDIR=str(sockets), XDG_STATE_HOME=str(base / "state"), HOME=str(base))
-        os.environ.pop("TMUX", None)
+        os.environ.update(TMUX_TMPDIR=str(sockets), HOME=str(base))
+        for name in ("TMUX", "CUDA_VISIBLE_DEVICES", "SWEEP_LEASE"):
+            os.environ.pop(name, None)
         while sum(figures.faults.values()) < faults:
-            Breaker(base, seed, figures, Path(os.environ["SWEEP_TEST_CRASH"])).run(each)
+            Breaker(base, seed, figures, Path(os.environ["SWEEP_TEST_CRASH"]), library).run(each)
             seed += 1
             if watch is not None:
                 watch(figures)
     finally:
         os.chdir(here)
         end_tmux(sockets)
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(kept)
         shutil.rmtree(sockets)
         if not figures.violations:
             shutil.rmtree(base, ignore_errors=True)

@@ -21,6 +21,7 @@ class Entry:
     attempt: int
     pid: int
     ticks: int
+    gpus: str
 
 
 def read(file: Path) -> list[Entry]:
@@ -28,9 +29,15 @@ def read(file: Path) -> list[Entry]:
         return []
     found = []
     for line in file.read_text().splitlines():
-        word, *numbers = line.split()
-        found.append(Entry(word, *map(int, numbers)))
+        word, run, attempt, pid, ticks, gpus = line.split()
+        found.append(Entry(word, int(run), int(attempt), int(pid), int(ticks), gpus))
     return found
+
+
+def note_reset(file: Path) -> None:
+    """Attempts that were in flight at a reset may begin again under the same number."""
+    with open(file, "a", encoding="ascii") as out:
+        out.write("reset 0 0 0 0 -\n")
 
 
 def expected(run: int, attempt: int, lines: int) -> bytes:
@@ -42,10 +49,18 @@ def violations(shop: Workshop, count: int, lines: int, left: list[int]) -> list[
     """Everything that is wrong at the end of a sweep of ``count`` runs; ``left`` are the processes still there."""
     entries = read(shop.folder / "tally")
     found = [f"two attempts at once: {entry}" for entry in entries if entry.word == "overlap"]
-    starts = Counter((entry.run, entry.attempt) for entry in entries if entry.word == "start")
-    ends = {(entry.run, entry.attempt) for entry in entries if entry.word == "end"}
+    found += [f"a GPU with two holders: {entry}" for entry in entries if entry.word == "shared"]
+    ends = {(entry.run, entry.attempt): place for place, entry in enumerate(entries) if entry.word == "end"}
+    starts: Counter[tuple[int, int, int]] = Counter()
+    resets = 0
+    for entry in entries:
+        resets += entry.word == "reset"
+        if entry.word == "start":
+            starts[entry.run, entry.attempt, resets] += 1
     found += [
-        f"run {run}: attempt {attempt} was begun {times} times" for (run, attempt), times in starts.items() if times > 1
+        f"run {run}: attempt {attempt} was begun {times} times"
+        for (run, attempt, _), times in starts.items()
+        if times > 1
     ]
     runs = dict(folders.run_folders(shop.sweep))
     for run in range(1, count + 1):
@@ -61,13 +76,14 @@ def violations(shop: Workshop, count: int, lines: int, left: list[int]) -> list[
             found.append(f"run {run}: not finished")
             continue
         first = done[0]
-        found += [
-            f"run {run}: attempt {attempt} was begun though attempt {first} is recorded as done"
-            for other, attempt in starts
-            if other == run and attempt > first
-        ]
         if (run, first) not in ends:
             found.append(f"run {run}: recorded as done, but the tally has no end of it")
+            continue
+        found += [
+            f"run {run}: attempt {entry.attempt} was begun though attempt {first} is recorded as done"
+            for entry in entries[ends[run, first] :]
+            if entry.word == "start" and entry.run == run
+        ]
         outcome = folders.read_outcome(runs[run], first)
         assert outcome is not None
         log = runs[run].log.read_bytes()[outcome.log_offset : outcome.log_end]

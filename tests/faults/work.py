@@ -18,20 +18,37 @@ def ticks(pid: int) -> int:
 def main() -> None:
     tally, lines, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     run, attempt = os.environ["SWEEP_RUN"], os.environ["SWEEP_ATTEMPT"]
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") or "-"
     descriptor = os.open(tally, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
 
     def write(word: str) -> None:
-        os.write(descriptor, f"{word} {run} {attempt} {os.getpid()} {ticks(os.getpid())}\n".encode())
+        os.write(descriptor, f"{word} {run} {attempt} {os.getpid()} {ticks(os.getpid())} {gpus}\n".encode())
 
-    with open(tally, encoding="ascii") as file:
-        for line in file:
-            word, other, _, pid, began = line.split()
-            if word in ("start", "helper") and other == run and ticks(int(pid)) == int(began):
-                write("overlap")
+    def living() -> list[tuple[str, set[str]]]:
+        """The runs that something is alive of, each with its GPUs."""
+        with open(tally, encoding="ascii") as file:
+            entries = [line.split() for line in file]
+        return [
+            (other, set(held.split(",")) - {"-"})
+            for word, other, _, pid, began, held in entries
+            if word in ("start", "helper") and int(pid) != os.getpid() and ticks(int(pid)) == int(began)
+        ]
+
+    def use() -> None:
+        """Appear on the GPUs, as a program that computes there does."""
+        with open(os.environ["STANDIN_GPUS"], "a", encoding="ascii") as driver:
+            driver.writelines(f"live\t{gpu}\t{os.getpid()}\t700000000\n" for gpu in gpus.split(",") if gpu != "-")
+
+    if any(other == run for other, _ in living()):
+        write("overlap")
     write("start")
+    if any(other != run and held & set(gpus.split(",")) for other, held in living()):
+        write("shared")  # whoever of the two looked last
+    use()
     if os.fork() == 0:  # one that leaves everything behind by which a run is known but its environment
         os.setsid()
         write("helper")
+        use()
         os.closerange(0, 1000)
         time.sleep(600)
         os._exit(0)

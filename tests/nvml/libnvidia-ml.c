@@ -6,12 +6,13 @@
  *   proc GPU PID BYTES                    a process on a whole GPU (its number)
  *   mig  GPU UUID TOTAL USED              an instance of a GPU in MIG mode
  *   migproc UUID PID BYTES
+ *   live GPU PID BYTES                    a process that is shown, and its memory counted, until it ends
  * A handle is the number of its line (from 1). -DOLD leaves out what drivers before 510 lack. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID = 2, NOT_FOUND = 6, SMALL = 7, LOST = 15, LINES = 256, FIELD = 96 };
+enum { SUCCESS = 0, INVALID = 2, NOT_FOUND = 6, SMALL = 7, LOST = 15, LINES = 1024, FIELD = 96 };
 #define RESERVED 600000000ULL
 
 typedef struct { char kind[16]; char field[6][FIELD]; int fields; } line_t;
@@ -62,6 +63,31 @@ static int number_of(line_t *gpu) {
 static int whole(line_t *line) { return strcmp(line->kind, "gpu") == 0; }
 static int lost(line_t *line) { return !line || (whole(line) && atoi(line->field[5])); }
 static unsigned long long bytes(line_t *line, int at) { return strtoull(line->field[at], NULL, 10); }
+
+static int lives(const char *pid) {
+    char path[64], text[512], *end;
+    snprintf(path, sizeof path, "/proc/%d/stat", atoi(pid));
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    size_t length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = 0;
+    end = strrchr(text, ')');
+    return end && end[2] != 'Z' && end[2] != 'X';
+}
+
+/* Whether line AT is a process on this whole GPU. */
+static int runs_on(int at, line_t *gpu) {
+    if (!(is(at, "proc") || is(at, "live")) || atoi(lines[at].field[0]) != number_of(gpu)) return 0;
+    return is(at, "proc") || lives(lines[at].field[1]);
+}
+
+static unsigned long long used(line_t *line) {
+    unsigned long long found = bytes(line, 3);
+    for (int at = 0; whole(line) && at < count; at++)
+        if (is(at, "live") && runs_on(at, line)) found += bytes(&lines[at], 2);
+    return found;
+}
 
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
@@ -121,7 +147,7 @@ int nvmlDeviceGetMemoryInfo(void *handle, unsigned long long *info) {
     reserved = RESERVED; /* the first version counts what the driver keeps for itself as used */
 #endif
     info[0] = bytes(line, 2);
-    info[2] = bytes(line, 3) + reserved;
+    info[2] = used(line) + reserved;
     info[1] = info[0] - info[2];
     return SUCCESS;
 }
@@ -138,7 +164,7 @@ static int processes(void *handle, unsigned *room, process_t *found) {
     unsigned have = 0;
     if (lost(line)) return LOST;
     for (int at = 0; at < count; at++) {
-        int here = whole(line) ? is(at, "proc") && atoi(lines[at].field[0]) == number_of(line)
+        int here = whole(line) ? runs_on(at, line)
                                : is(at, "migproc") && strcmp(lines[at].field[0], line->field[1]) == 0;
         if (!here) continue;
         if (found && have < *room)
@@ -166,7 +192,7 @@ int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2_t *info) {
     if (lost(line)) return LOST;
     info->total = bytes(line, 2);
     info->reserved = RESERVED;
-    info->used = bytes(line, 3);
+    info->used = used(line);
     info->free = info->total - info->used - info->reserved;
     return SUCCESS;
 }
