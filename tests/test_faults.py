@@ -50,49 +50,6 @@ def test_crash_points_do_nothing_unless_they_are_asked_for(tmp_path: Path) -> No
     assert not link.is_symlink(), "whoever dies takes the link with it, so that only one does"
 
 
-def test_a_reset_leaves_what_was_synced_and_nothing_else(tmp_path: Path) -> None:
-    from tests.faults.durable import Disk, build
-
-    program = """
-import os, sys
-root = sys.argv[1]
-def write(path, text, sync):
-    with open(path, "w") as file:
-        file.write(text); file.flush()
-        if sync: os.fsync(file.fileno())
-def sync(folder):
-    descriptor = os.open(folder, os.O_RDONLY); os.fsync(descriptor); os.close(descriptor)
-for name in ("kept", "way_lost"):
-    os.makedirs(f"{root}/top/{name}")
-    write(f"{root}/top/{name}/a", "all", True)
-    write(f"{root}/top/{name}/b", "no bytes", False)
-    sync(f"{root}/top/{name}")
-    if name == "kept": sync(f"{root}/top"); sync(root)
-write(f"{root}/top/kept/c", "no name", True)
-write(f"{root}/top/kept/a", "later", False)
-print(open("/proc/sys/kernel/random/boot_id").read().strip())
-"""
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "other").write_text("the test's own")
-    disk = Disk(root, ("top",), tmp_path / "kept")
-    boots = []
-    for _ in range(2):
-        environment = {**os.environ, **disk.environment(), "LD_PRELOAD": str(build(tmp_path))}
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", program, str(root)], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        boots.append(done.stdout)
-        disk.reset()
-        files = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
-        assert files == {"other": "the test's own", "top/kept/a": "all", "top/kept/b": ""}
-        disk.reset()
-        assert (root / "top/kept/a").read_text() == "all", "what a reset left is on disk"
-        (root / "top").rename(tmp_path / f"first-{len(boots)}")
-    assert boots[0] != boots[1], "each boot has an id of its own"
-
-
 def crashed_night(shop: Workshop, count: int, done: int, lost: int) -> None:
     """A sweep of ``count`` runs as a crash leaves it: ``done`` finished, ``lost`` in flight, the others untouched."""
     from sweeper import command

@@ -96,6 +96,7 @@ class Aftermath:
             self.enter(number, past.outcome)
             return
         if past.attempts <= known and record.state != model.LOST:
+            self.line.store.set_attempts(number, past.attempts)  # fewer where somebody took its folder away
             self.line.store.requeue(number)  # it had not begun
             self.put_back(number)
             return

@@ -186,6 +186,9 @@ class Store(Database):
             ),
         )
 
+    def set_attempts(self, number: int, attempts: int) -> None:
+        self.connection.execute("UPDATE runs SET attempts = ? WHERE number = ?", (attempts, number))
+
     def set_lost(self, number: int, attempts: int, limit: int) -> str:
         """Count a lost attempt: the run is queued again, or has failed after ``limit`` of them. Gives its new state."""
         self.connection.execute(

@@ -196,7 +196,9 @@ def reconcile(
             alive.append(record)
             continue
         past = folders.history(run)
-        known = record.attempts - (1 if record.state == model.RUNNING else 0)
+        if past.attempts < record.attempts:  # a reset, or somebody, took the others: their numbers are given again
+            store.set_attempts(record.number, past.attempts)
+        known = min(record.attempts - (1 if record.state == model.RUNNING else 0), past.attempts)
         if past.outcome is not None and past.attempts > known:
             ended.append((record.number, past.outcome))
         elif past.attempts > known or record.state == model.RUNNING:

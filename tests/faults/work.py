@@ -36,8 +36,9 @@ def main() -> None:
 
     def use() -> None:
         """Appear on the GPUs, as a program that computes there does."""
-        with open(os.environ["STANDIN_GPUS"], "a", encoding="ascii") as driver:
-            driver.writelines(f"live\t{gpu}\t{os.getpid()}\t700000000\n" for gpu in gpus.split(",") if gpu != "-")
+        if gpus != "-":
+            with open(os.environ["STANDIN_GPUS"], "a", encoding="ascii") as driver:
+                driver.writelines(f"live\t{gpu}\t{os.getpid()}\t700000000\n" for gpu in gpus.split(","))
 
     if any(other == run for other, _ in living()):
         write("overlap")
