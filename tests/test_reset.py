@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import index, model
+from sweeper import index, model, procs
 from sweeper.store import Store, rebuild
-from tests.conftest import Workshop
+from tests.conftest import Workshop, processes_of, wait_for
 from tests.faults.durable import Disk, build
-
 
 needs_compiler = pytest.mark.skipif(
     not (shutil.which("cc") or shutil.which("gcc")), reason="no C compiler for the library that forgets"
@@ -90,6 +90,29 @@ def test_what_was_recorded_outlasts_a_power_cut(shop: Workshop, tmp_path_factory
     launch()
     assert shop.lines() == ["1", "2", "3"], "nothing that was recorded ran again"
     assert shop.counts() == {"done": 3}
+
+
+@needs_compiler
+def test_what_was_ordered_outlasts_a_power_cut(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A sweep that was stopped is not begun again at boot."""
+    aside = tmp_path_factory.mktemp("disk")
+    shop.file.write_text("command: sleep 600\ngrid: {x: [1, 2]}\ngpus: 0\ngrace: 0.1s\n")
+    disk = Disk(shop.folder, ("runs", "home"), aside / "kept")
+    root = Path(rebuild.__file__).parent.parent.parent
+    environment = {**os.environ, **disk.environment(), "LD_PRELOAD": str(build(aside)), "PYTHONPATH": str(root)}
+    ours = [sys.executable, "-m", "sweeper"]
+    with subprocess.Popen(
+        [*ours, str(shop.file), "--serial", "--here"], env=environment, stdout=subprocess.PIPE
+    ) as one:
+        wait_for(lambda: shop.attempt(1))
+        one.kill()
+    wait_for(lambda: not any(procs.start_ticks(pid) for pid in processes_of(shop.folder)))
+    with contextlib.closing(shop.store()) as reader:  # or the last to leave would sync everything
+        assert reader.wish() is not None
+        done = subprocess.run([*ours, "stop", "s"], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        disk.reset()
+    assert shop.ask(lambda store: store.wish()).want == "stop"
 
 
 @pytest.mark.parametrize("when", ["since", "long before", "in this boot"])

@@ -20,6 +20,7 @@ from sweeper.store.db import PAUSE, RUN, STOP
 def pause(sweep: paths.SweepDir) -> None:
     """Let what runs finish, and start nothing. Raises InputError where nothing runs."""
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
+        store.synced()  # what was ordered outlasts a power cut
         wish = wish_of(store, sweep)
         if not launch.alive(sweep):
             raise InputError(f"{sweep.name} is not running: there is nothing to pause")
@@ -37,6 +38,7 @@ def resume(sweep: paths.SweepDir) -> bool:
     Raises SweepError where its scheduler does not start.
     """
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
+        store.synced()  # what was ordered outlasts a power cut
         index.remember(sweep)
         wish = replace(wish_of(store, sweep), want=RUN, why="")
         left = (*model.UNFINISHED, model.STOPPED, model.LOST)
@@ -67,6 +69,7 @@ def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
     Raises InputError for a run that there is not, or that is in flight.
     """
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
+        store.synced()  # what was ordered outlasts a power cut
         index.remember(sweep)
         wish = replace(wish_of(store, sweep), want=RUN, why="")
         states = [state for state in model.OUTCOMES if runs or state != model.DONE]

@@ -35,6 +35,7 @@ def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep s
     An interrupted sweep is marked as stopped; one that has ended is left as it is.
     """
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
+        store.synced()  # what was ordered outlasts a power cut
         now = status(sweep, store, unwell=0)
         flying = [record.number for record in now.flight if record.state in FLIGHT]
         unstarted: list[int] = []
