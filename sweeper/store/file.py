@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from sweeper import procs
+from sweeper import paths, procs
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,6 +68,7 @@ class Database:
     def synced(self) -> None:
         """From now on, have each transaction on disk before it is reported done, also against a reset."""
         self.connection.execute("PRAGMA synchronous = FULL")
+        paths.sync_path(self.path.parent)  # the name of a log that another connection made: SQLite sees to its own only
 
     @property
     def stale(self) -> bool:
