@@ -107,11 +107,11 @@ def test_what_was_ordered_outlasts_a_power_cut(shop: Workshop, tmp_path_factory:
         wait_for(lambda: shop.attempt(1))
         one.kill()
     wait_for(lambda: not any(procs.start_ticks(pid) for pid in processes_of(shop.folder)))
-    with contextlib.closing(shop.store()) as reader:  # or the last to leave would sync everything
+    with contextlib.closing(shop.store()) as reader:  # or the stop, being the last to leave, would sync everything
         assert reader.wish() is not None
         done = subprocess.run([*ours, "stop", "s"], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        disk.reset()
+    disk.reset()
     assert shop.ask(lambda store: store.wish()).want == "stop"
 
 
