@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import SweepError
-from sweeper.lease import claims, devices, evidence, guard, words
+from sweeper.lease import claims, devices, evidence, guard
 from sweeper.lease import folder as places
 from sweeper.lease.asking import Asked, resolve, visible
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu, GpuProcess, all_gpus
+from sweeper.moments import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = ["Asked", "Gpu", "GpuProcess", "all_gpus", "gpus_json", "gpus_table", "resolve", "snapshot", "visible"]
 
-_SHOWN = 5  # of those that wait for one GPU, in the table
+_SHOWN = 20  # of those that wait, in the table
+_LOOKS = 20  # at a GPU that changes hands just now
+_PAUSE = 0.005  # seconds between two of them
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a GPU, or waits for one. ``since`` is unix time; ``count`` is how many GPUs it has or needs."""
+    """Who holds a GPU, or waits for one. ``run`` is None for a command, and for a chain that holds its GPUs for all of
+    its runs; ``since`` is unix time; ``count`` is how many GPUs it has or needs, ``per_gpu`` how many may share
+    each; ``claim`` tells it from any other, and sorts by arrival."""
 
+    claim: str
     user: str
     pid: int
     sweep: str
-    run: int
+    run: int | None
     command: str
     since: float
     count: int
+    per_gpu: int
     stopped: bool = False
 
 
@@ -70,13 +78,34 @@ class GpuRow:
 
 
 def snapshot(folder: Path | None = None) -> list[GpuRow]:
-    """Every GPU of this machine as it is now. Raises SweepError where the folder of the locks cannot be used."""
+    """Every GPU of this machine as it is now. Raises SweepError where the folder of the locks cannot be used.
+
+    Claims are read one after the other: of a GPU that changes hands meanwhile the old and the new holder may both be
+    seen, or a lock without a name. Then it is looked again, so that what lasts is shown as it is, and nothing else.
+    """
     gpus = devices.all_gpus()
     if not gpus:
         return []
-    found = claims.read_all(places.choose() if folder is None else folder)
+    place = places.choose() if folder is None else folder
+    rows = _look(gpus, place)
+    for _ in range(_LOOKS):
+        if all(map(_settled, rows)):
+            break
+        time.sleep(_PAUSE)
+        rows = _look(gpus, place)
+    return rows
+
+
+def _look(gpus: Sequence[Gpu], folder: Path) -> list[GpuRow]:
+    found = claims.read_all(folder)
     uses = evidence.look(gpus, found)
     return [_row(gpu, uses[gpu.uuid], found) for gpu in gpus]
+
+
+def _settled(row: GpuRow) -> bool:
+    if row.state == "shared":
+        return len(row.holders) <= min(holder.per_gpu for holder in row.holders)
+    return row.state != "held" or len(row.holders) == 1
 
 
 def gpus_json(folder: Path | None = None) -> list[dict[str, Any]]:
@@ -85,7 +114,8 @@ def gpus_json(folder: Path | None = None) -> list[dict[str, Any]]:
 
 
 def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
-    """The same as a table for a terminal; a line of text where there are no GPUs."""
+    """The same as a table for a terminal, those who wait below it; a line of text where there are no GPUs."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -99,18 +129,12 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
     table.add_column("memory", justify="right")
     table.add_column("use", justify="right")
     table.add_column("state")
-    table.add_column("by whom", overflow="fold", ratio=3)
-    queue = any(row.queue for row in rows)
-    if queue:
-        table.add_column("waiting, in order", overflow="fold", ratio=2)
+    table.add_column("by whom", overflow="fold")
     colours = {"free": "green", "held": "yellow", "shared": "yellow", "busy": "red"}
     for row in rows:
         whom = [_held_by(holder) for holder in row.holders] + [_other(process) for process in row.others]
         if row.state == "held" and not row.holders:
             whom.insert(0, "somebody whose file in the folder of the locks was deleted")
-        waiting = [f"{place}. {_waits(holder)}" for place, holder in enumerate(row.queue[:_SHOWN], 1)]
-        if len(row.queue) > _SHOWN:
-            waiting.append(f"and {len(row.queue) - _SHOWN} more")
         table.add_row(
             Text(row.uuid if row.mig else str(row.index)),
             Text(row.name),
@@ -118,9 +142,21 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
             Text("" if row.utilization is None else f"{row.utilization} %"),
             Text(row.state, style=colours[row.state]),
             Text("\n".join(whom)),
-            *([Text("\n".join(waiting))] if queue else []),
         )
-    return table
+    queue = sorted({holder.claim: holder for row in rows for holder in row.queue}.items())
+    if not queue:
+        return table
+    waiting = Table(box=None, padding=(0, 1), show_header=False, expand=True)
+    waiting.add_column(justify="right")
+    for _ in range(3):
+        waiting.add_column(no_wrap=True)
+    waiting.add_column(no_wrap=True, ratio=1)  # what is left of the line
+    for place, (claim, holder) in enumerate(queue[:_SHOWN], 1):
+        wanted = _wanted(holder.count, [row for row in rows if any(one.claim == claim for one in row.queue)], rows)
+        pid = f"pid {holder.pid}{', stopped' if holder.stopped else ''}"
+        waiting.add_row(str(place), wanted, duration(time.time() - holder.since), pid, Text(_who(holder)))
+    more = [Text(f"     and {len(queue) - _SHOWN} more")] if len(queue) > _SHOWN else []
+    return Group(table, Text("\n waiting, in order", style="bold"), waiting, *more)
 
 
 def lock_problems() -> list[str]:
@@ -138,7 +174,7 @@ def _row(gpu: Gpu, use: evidence.Use, found: list[Claim]) -> GpuRow:
     holding = [claim for claim in found if claim.live and claim.state == claims.HOLDING and gpu.uuid in claim.gpus]
     waiting = [claim for claim in found if claim.live and claim.state == claims.WAITING and gpu.uuid in claim.allowed]
     others = [_process(seen, left=True) for seen, _ in use.left] + [_process(seen, left=False) for seen in use.others]
-    state = "shared" if holding and holding[0].sharing else "held" if holding else "free"
+    state = "free" if not holding else "shared" if all(claim.sharing for claim in holding) else "held"
     if not holding and (guard.whole(gpu.uuid) or guard.shared(gpu.uuid)):
         state = "held"  # by somebody whose claim was deleted
     elif not holding and evidence.objection(_somebody(gpu), use, ()) is not None:
@@ -167,9 +203,17 @@ def _somebody(gpu: Gpu) -> Claim:
 
 
 def _holder(claim: Claim) -> Holder:
-    stopped = evidence.status(claim.pid)[1] in ("T", "t")
     return Holder(
-        evidence.user(claim.uid), claim.pid, claim.sweep, claim.run, claim.command, claim.since, claim.count, stopped
+        claim=claim.name,
+        user=evidence.user(claim.uid),
+        pid=claim.pid,
+        sweep=claim.sweep,
+        run=claim.run or None,
+        command=claim.command,
+        since=claim.since,
+        count=claim.count,
+        per_gpu=claim.per_gpu,
+        stopped=evidence.status(claim.pid)[1] in ("T", "t"),
     )
 
 
@@ -179,20 +223,25 @@ def _process(seen: evidence.Seen, *, left: bool) -> Process:
 
 
 def _held_by(holder: Holder) -> str:
-    of = f"{holder.sweep} {holder.run}: " if holder.sweep else ""
-    since = words.duration(time.time() - holder.since)
-    return f"{holder.user}: {of}{holder.command or '?'} (pid {holder.pid}, for {since})"
+    return f"{_who(holder)} (pid {holder.pid}, for {duration(time.time() - holder.since)})"
 
 
 def _other(process: Process) -> str:
     memory = "" if process.memory is None else f", {evidence.size(process.memory)}"
-    since = "" if process.since is None else f", since {evidence.moment(process.since)}"
+    since = "" if process.since is None else f", for {duration(time.time() - process.since)}"
     kind = "left of a run that is over: " if process.left else "outside the locks: "
     return f"{kind}{process.user}: {process.command} (pid {process.pid}{memory}{since})"
 
 
-def _waits(holder: Holder) -> str:
-    of = f"{holder.sweep} {holder.run}" if holder.sweep else holder.command or "?"
-    many = f", {holder.count} GPUs" if holder.count > 1 else ""
-    stopped = ", stopped" if holder.stopped else ""
-    return f"{holder.user}: {of} ({words.duration(time.time() - holder.since)}{many}{stopped})"
+def _who(holder: Holder) -> str:
+    """``alice: digits 7: python train.py --lr 3``."""
+    of = f"{holder.sweep} {holder.run or ''}".rstrip() + ": " if holder.sweep else ""
+    return f"{holder.user}: {of}{holder.command or '?'}"
+
+
+def _wanted(count: int, allowed: Sequence[GpuRow], machine: Sequence[GpuRow]) -> str:
+    """Which GPUs somebody waits for: ``GPU 0, 1``, ``1 of GPU 0, 2``, or, where any will do, ``2 of 4 GPUs``."""
+    names = ", ".join(row.uuid if row.mig else str(row.index) for row in allowed)
+    if count == len(allowed):
+        return f"GPU {names}"
+    return f"{count} of {len(machine)} GPUs" if len(allowed) == len(machine) else f"{count} of GPU {names}"

@@ -95,7 +95,7 @@ def _lease(argv: Sequence[str], request: GpuRequest, *, no_wait: bool) -> Lease:
             wait = waiter.waiting_for()
             if wait.key != said:
                 said = wait.key
-                print(f"sweep: waiting for {wait.text}", file=sys.stderr, flush=True)
+                print(f"sweep: waiting for {wait.lasting}", file=sys.stderr, flush=True)
             seconds = waiter.timeout()
             poller.poll(None if seconds is None else seconds * 1000 + 0.5)
             lease = waiter.try_acquire()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper import control, launch, model, paths
+from sweeper import control, launch, model, moments, paths
 from sweeper.errors import SweepError
 from sweeper.model import RunRecord
 from sweeper.store import Store, open_store
@@ -79,7 +79,7 @@ def headline(frame: Frame) -> str:
 def doing(record: RunRecord) -> str:
     """What a run in flight is doing: what it waits for, or its last metrics."""
     if record.note:
-        return printable(record.note)
+        return printable(moments.ago(record.note))
     if record.folder is None or record.state != model.RUNNING:
         return ""
     from sweeper import metrics
@@ -123,6 +123,8 @@ def picture(frame: Frame, rows: int = ROWS) -> RenderableType:
             Text(("waiting for " if record.state == model.WAITING else "") + doing(record), style="dim"),
         )
     parts: list[RenderableType] = [top, table]
+    if status.waits:
+        parts.append(Text(f"  waiting for {printable(moments.ago(status.waits))}", style="dim"))
     if len(status.flight) > rows:
         parts.append(Text(f"  and {len(status.flight) - rows} more", style="dim"))
     for record in status.unwell[-3:]:
@@ -210,7 +212,7 @@ def _live(sweep: paths.SweepDir, hint: str, tick: float = TICK) -> Iterator[Fram
 def _plain(sweep: paths.SweepDir) -> Iterator[Frame]:
     """A line whenever a run begins or ends; of large sweeps only how many."""
     seen: dict[int, tuple[str, int]] | None = None
-    said = ""
+    said = waits = ""
     for frame, records in _frames(sweep, TICK, news=True):
         for record in records:
             if seen is not None and seen.get(record.number) != (record.state, record.attempts):
@@ -220,12 +222,15 @@ def _plain(sweep: paths.SweepDir) -> Iterator[Frame]:
         if words.partition(" · about")[0] != said.partition(" · about")[0]:
             print(words, flush=True)
             said = words
+        if frame.status.waits not in ("", waits):
+            print(f"waiting for {printable(moments.at(frame.status.waits))}", flush=True)
+        waits = frame.status.waits
         yield frame
 
 
 def _news(record: RunRecord) -> str:
     took = f" after {clock(record.ended - record.started)}" if record.ended and record.started else ""
-    note = f": {printable(record.note)}" if record.note and record.state != model.DONE else ""
+    note = f": {printable(moments.at(record.note))}" if record.note and record.state != model.DONE else ""
     if record.state in control.FLIGHT:
         waits = "waiting for" if record.state == model.WAITING else "running"
         return (

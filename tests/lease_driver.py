@@ -26,14 +26,15 @@ def say(**data: Any) -> None:
     print(json.dumps(data), flush=True)
 
 
-def wait(waiter: Waiter) -> Lease:
+def wait_with(waiter: Waiter) -> Lease:
     poller = select.poll()
     poller.register(waiter.fileno(), select.POLLIN)
-    said = ""
+    said = None
     while (lease := waiter.try_acquire()) is None:
-        if waiter.waiting_for().text != said:
-            said = waiter.waiting_for().text
-            say(event="waiting", text=said)
+        wait = waiter.waiting_for()
+        if wait.key != said:
+            said = wait.key
+            say(event="waiting", text=wait.text)
         seconds = waiter.timeout()
         poller.poll(None if seconds is None else seconds * 1000 + 0.5)
     return lease
@@ -51,7 +52,7 @@ def main() -> None:
         request, {"command": asked.get("command", "python train.py"), "pid": os.getpid()}, Path(asked["folder"])
     )
     say(event="queued", claim=waiter.claim.name)
-    lease = wait(waiter)
+    lease = wait_with(waiter)
     waiter.close()
     child = None
     if asked.get("child"):

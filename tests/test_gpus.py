@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from sweeper import gpus
 from sweeper.errors import InputError
-from sweeper.lease import devices, evidence, turns
+from sweeper.lease import claims, devices, evidence, turns
 from sweeper.lease.claims import WAITING, Claim
 from sweeper.lease.devices import Gpu, Machine
 from sweeper.model import GpuRequest
@@ -206,6 +208,63 @@ def test_the_table_and_its_data(machine: StandIn, locks: Path) -> None:
     assert "words 1" in text
     assert "outside the locks" in text
     for one in (lease, holder, waiting):
+        one.close()
+
+
+def test_a_gpu_that_changes_hands_is_looked_at_again(
+    machine: StandIn, locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old holder's claim was read, then the new one's: nobody shall see two holders, unless they stay two."""
+    from sweeper.lease import Waiter
+
+    waiter = Waiter(GpuRequest(count=1), {"command": "new"}, locks)
+    lease = waiter.try_acquire()
+    assert lease is not None
+    other = replace(lease.claim, command="old")
+    descriptor, name = claims.create(locks, other)
+    assert [one.command for one in gpus.snapshot(locks)[0].holders] == ["new", "old"], "what lasts is shown"
+    pauses = []
+
+    def end_the_old_one(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            os.close(descriptor)
+
+    monkeypatch.setattr(time, "sleep", end_the_old_one)
+    assert [one.command for one in gpus.snapshot(locks)[0].holders] == ["new"]
+    assert len(pauses) == 3
+    (locks / name).unlink()
+    (locks / lease.claim.name).unlink()  # what lasts is shown here as well: a lock, and nobody's name
+    assert [(row.state, row.holders) for row in gpus.snapshot(locks)[:2]] == [("held", []), ("free", [])]
+    lease.close()
+    waiter.close()
+
+
+def test_those_who_wait_stand_in_one_list_with_what_they_want(machine: StandIn, locks: Path) -> None:
+    from rich.console import Console
+
+    from sweeper.lease import Waiter
+
+    holder = Waiter(GpuRequest(count=None), {"command": "everything"}, locks)
+    lease = holder.try_acquire()
+    assert lease is not None
+    asked = [{"count": 1}, {"count": 2, "allowed": (0, 2, 3)}, {"count": None}, {"count": 1, "allowed": (3,)}]
+    waiting = [Waiter(GpuRequest(**one), {"sweep": "s", "run": 9 - n}, locks) for n, one in enumerate(asked)]
+    waiting += [Waiter(GpuRequest(count=1), {"sweep": "chain", "command": "c" * 200}, locks) for _ in range(20)]
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(gpus.gpus_table(gpus.snapshot(locks)))
+    console.file.close()
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    below = [" ".join(line.split()) for line in lines[lines.index(" waiting, in order") :]]
+    me = evidence.user(os.geteuid())
+    wanted = ["1 of 4 GPUs", "2 of GPU 0, 2, 3", "GPU 0, 1, 2, 3", "GPU 3"]
+    for number, (want, line) in enumerate(zip(wanted, below[1:], strict=False)):
+        assert line == f"{number + 1} {want} 0:00 pid {os.getpid()} {me}: s {9 - number}: ?"
+    assert f"pid {os.getpid()} {me}: chain: ccc" in below[5]
+    assert below[5].endswith("c…")
+    assert below[-1] == "and 4 more"
+    assert max(map(len, lines)) <= 80
+    for one in (lease, holder, *waiting):
         one.close()
 
 

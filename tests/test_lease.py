@@ -18,7 +18,7 @@ import pytest
 
 from sweeper import gpus
 from sweeper.errors import InputError, SweepError
-from sweeper.lease import Lease, Waiter, claims, folder, guard
+from sweeper.lease import Lease, Waiter, claims, evidence, folder, guard
 from sweeper.model import GpuRequest
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_who_holds_and_who_waits_is_said(waiter: Callable[..., Waiter], locks: P
     assert text.startswith("GPU 1, held by ")
     assert f": python a.py --lr 3 (pid {os.getpid()}, for 0:0" in text
     assert refused(third)
-    assert third.waiting_for().text.endswith("; its turn behind 1 other")
+    assert third.waiting_for().text.endswith(f"; its turn behind 1 other ({evidence.user(os.geteuid())})")
     lease.close()
     rows = gpus.snapshot(locks)
     assert [row.state for row in rows] == ["free"] * 4
@@ -233,7 +233,7 @@ def test_a_foreign_process_is_waited_for_by_name(waiter: Callable[..., Waiter], 
         one = waiter()
         assert refused(one)
         text = one.waiting_for().text
-        assert f"process {stranger.pid} 'sleep 600' (11.0 GB, since " in text
+        assert f"process {stranger.pid} 'sleep 600' (11.0 GB, for 0:" in text
         assert text.startswith("GPU 0, busy with ")
         assert [row.state for row in gpus.snapshot(one.folder)] == ["busy"] * 4
         lease_of(waiter(ignore_others=True, allowed=(3,))).close()

@@ -38,7 +38,7 @@ def test_each_waits_for_the_other_by_name(driver: Drivers, locks: Path) -> None:
     said = bob.hear("waiting")["text"]
     assert f"GPU 0, held by user {ALICE}: python train.py --lr 3 (pid {alice.pid}, for 0:" in said
     again = driver(uid=ALICE)
-    assert again.hear("waiting")["text"].endswith("its turn behind 1 other")
+    assert again.hear("waiting")["text"].endswith(f"its turn behind 1 other (user {BOB})")
     rows = gpus.snapshot(locks)
     assert [[holder.user for holder in row.holders] for row in rows] == [[f"user {ALICE}"]] * 4
     assert [holder.user for holder in rows[0].queue] == [f"user {BOB}", f"user {ALICE}"]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sweeper import index, model, paths
+from sweeper import index, model, moments, paths
 from sweeper.errors import InputError, SweepError
 
 
@@ -37,7 +37,7 @@ def _left(now: Any, store: Any) -> float | None:
 def _status_json(now: Any) -> dict[str, Any]:
     def run(record: model.RunRecord) -> dict[str, Any]:
         fields = ("number", "state", "params", "note", "folder", "attempts", "started", "ended", "gpus", "exit_code")
-        return {field: getattr(record, field) for field in fields}
+        return {field: getattr(record, field) for field in fields} | {"note": moments.at(record.note)}
 
     return {
         "name": now.sweep.name,
@@ -48,6 +48,7 @@ def _status_json(now: Any) -> dict[str, Any]:
         "counts": now.counts,
         "parallel": now.parallel,
         "session": now.session,
+        "waiting_for": moments.at(now.waits),
         "in_flight": [run(record) for record in now.flight],
         "not_well": [run(record) for record in now.unwell],
     }
@@ -61,10 +62,12 @@ def _status_text(now: Any, left: float | None) -> str:
     lines.append(
         f"  {now.state}, {how}" + (f", tmux session {now.session}" if now.session else "") + f", {now.sweep.path}"
     )
+    if now.waits:
+        lines.append(f"  waiting for {watch.printable(moments.ago(now.waits))}")
     for record in now.flight:
         took = watch.clock(time.time() - record.started) if record.state == model.RUNNING and record.started else ""
         gpus = "GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else ""
-        what = "waiting for " + watch.printable(record.note) if record.state == model.WAITING else watch.doing(record)
+        what = ("waiting for " if record.state == model.WAITING else "") + watch.doing(record)
         state = record.state if record.state not in (model.RUNNING, model.WAITING) else ""
         lines.append(
             "  " + "  ".join(filter(None, (str(record.number), watch.printable(record.label), gpus, took, state, what)))
@@ -148,12 +151,15 @@ def attach(name: str | None, run: int | None, runs_dir: str | None) -> int:
 
 
 def _pane_of(session: str, record: model.RunRecord) -> str | None:
-    from sweeper import folders, tmux
+    from sweeper import folders, procs, tmux
 
-    attempt = folders.history(paths.RunDir(Path(record.folder or ""))).attempt
-    if attempt is None:
-        return None
-    return tmux.pane_of(session, attempt.pid)
+    run = paths.RunDir(Path(record.folder or ""))
+    if record.state == model.WAITING:  # no attempt names its supervisor yet, but it holds the run's lock
+        return next(
+            filter(None, (tmux.pane_of(session, pid) for pid in procs.of_run(str(run.path), str(run.lock)))), None
+        )
+    attempt = folders.history(run).attempt
+    return None if attempt is None else tmux.pane_of(session, attempt.pid)
 
 
 def logs(name: str | None, run: int, runs_dir: str | None, *, follow: bool, raw: bool) -> int:

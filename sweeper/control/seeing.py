@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeper import folders, index, launch, model, paths
 from sweeper.model import RunRecord
 from sweeper.store import Store, Wish, open_store
-from sweeper.store.db import PAUSE, RUN, STOP
+from sweeper.store.wish import CHAIN_WAITS, PAUSE, RUN, STOP
 
 FLIGHT = (model.RUNNING, model.WAITING)
 UNWELL = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED)
@@ -19,7 +19,8 @@ GOING = ("running", "paused", "interrupted")  # the states in which there is som
 @dataclass(frozen=True, slots=True)
 class Status:
     """A sweep at one moment. ``state`` is running, paused, stopping, stopped, finished or interrupted (its scheduler
-    is gone and runs are left); ``counts`` are of the wanted runs; ``flight`` are the runs that are not at rest."""
+    is gone and runs are left); ``counts`` are of the wanted runs; ``flight`` are the runs that are not at rest;
+    ``waits`` is what a chain with ``hold: true`` waits for before any of them, its moments marked (moments.py)."""
 
     sweep: paths.SweepDir
     state: str
@@ -30,6 +31,7 @@ class Status:
     session: str
     flight: list[RunRecord]
     unwell: list[RunRecord]
+    waits: str = ""
 
     @property
     def unwell_count(self) -> int:
@@ -66,9 +68,11 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
                 flight.append(now)
                 counts[model.QUEUED] -= 1
                 counts[now.state] = counts.get(now.state, 0) + 1
+    state = _state(wish, alive, counts)
+    holds = state == "running" and wish.parallel is None and bool(wish.options.get("hold"))
     return Status(
         sweep=sweep,
-        state=_state(wish, alive, counts),
+        state=state,
         why=wish.why if wish.want == STOP else "",
         counts={state: count for state, count in counts.items() if count},
         total=store.total(),
@@ -76,6 +80,7 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
         session=wish.session,
         flight=[record for record in flight if record.state in (*FLIGHT, model.LOST)],
         unwell=(store.bad(unwell) + [record for record in flight if record.state in UNWELL])[:unwell],
+        waits=(store.flag(CHAIN_WAITS) or "") if holds and not flight else "",
     )
 
 

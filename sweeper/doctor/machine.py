@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweeper import procs
+from sweeper import moments, procs
 from sweeper.doctor.check import Check, ask, listed, size
 from sweeper.lease import devices, evidence
 from sweeper.version import VERSION
@@ -48,7 +48,7 @@ def gpus(env: Mapping[str, str], root: Path = ROOT) -> list[Check]:
 
 
 def _gpu(gpu: devices.Gpu) -> Check:
-    who = [evidence.describe(_seen(process)) for process in gpu.processes]
+    who = [moments.at(evidence.describe(_seen(process))) for process in gpu.processes]
     use = listed(who) if who else "nobody on it"
     text = f"{gpu.name}: {size(gpu.memory_used)} of {size(gpu.memory_total)} in use; {use}"
     return Check(f"GPU {gpu.handle}", "ok", text)

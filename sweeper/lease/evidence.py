@@ -8,11 +8,10 @@ its descriptor may have been closed, but it is still there.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sweeper import procs
+from sweeper import moments, procs
 from sweeper.lease.claims import HOLDING, Claim, plain, unix_time
 from sweeper.lease.devices import Gpu, GpuProcess
 
@@ -111,10 +110,10 @@ def user(uid: int) -> str:
 
 
 def describe(seen: Seen) -> str:
-    """``bob's process 999 'python x.py' (11.2 GB, since 14:02)``."""
+    """``bob's process 999 'python x.py' (11.2 GB, since ...)``, the moment marked (moments.py)."""
     facts = [] if seen.memory is None else [size(seen.memory)]
     if seen.ticks >= 0:
-        facts.append(f"since {moment(unix_time(seen.ticks))}")
+        facts.append(moments.mark(unix_time(seen.ticks)))
     about = f" ({', '.join(facts)})" if facts else ""
     return f"{user(seen.uid)}'s process {seen.pid} '{command(seen.pid)}'{about}"
 
@@ -122,12 +121,6 @@ def describe(seen: Seen) -> str:
 def size(amount: int) -> str:
     """``11.2 GB``; ``300 MB`` below one."""
     return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
-
-
-def moment(when: float) -> str:
-    """A time of today as ``14:02``, an earlier one with its day."""
-    today = time.localtime()[:3]
-    return time.strftime("%H:%M" if time.localtime(when)[:3] == today else "%b %d %H:%M", time.localtime(when))
 
 
 def command(pid: int) -> str:

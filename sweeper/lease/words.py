@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeper import moments
 from sweeper.lease import evidence, turns
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
@@ -14,10 +14,20 @@ from sweeper.lease.evidence import Use
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a run waits for. ``text`` is one line, safe for a terminal; ``key`` is equal while the cause is the same."""
+    """What a run waits for, in one line that is safe for a terminal. ``note`` is for keeping: its moments are marked
+    (moments.py). ``text`` says how long ago they are just now, ``lasting`` when they were, for where it is printed once
+    and stays. ``key`` is equal while the cause is the same."""
 
-    text: str
+    note: str
     key: str
+
+    @property
+    def text(self) -> str:
+        return moments.ago(self.note)
+
+    @property
+    def lasting(self) -> str:
+        return moments.at(self.note)
 
 
 def wait(
@@ -40,7 +50,7 @@ def wait(
             continue
         objection = evidence.objection(claim, uses.get(uuid), holders) if uses is not None else None
         if objection is not None:
-            causes.append((name, objection, objection))
+            causes.append((name, objection, moments.without(objection)))
     earlier = turns.before(claim, queue)
     behind = _behind(earlier)
     if not earlier and claim.keep_free and len(claim.allowed) - len(causes) >= claim.count:
@@ -58,18 +68,11 @@ def wait(
 
 
 def holder(claim: Claim) -> str:
-    """``alice: python train.py --lr 3 (pid 4242, for 2:13:05)``."""
+    """``alice: python train.py --lr 3 (pid 4242, since ...)``, the moment marked."""
     if claim.uid < 0:
         return "somebody whose file in the folder of the locks was deleted"
     what = claim.command or (f"run {claim.run} of {claim.sweep}" if claim.sweep else "a command")
-    return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, for {duration(time.time() - claim.since)})"
-
-
-def duration(seconds: float) -> str:
-    """``2:13:05``; ``0:12`` below an hour."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, {moments.mark(claim.since)})"
 
 
 def _behind(earlier: Sequence[Claim]) -> str:
@@ -77,4 +80,13 @@ def _behind(earlier: Sequence[Claim]) -> str:
         return ""
     stopped = [claim for claim in earlier[:8] if evidence.status(claim.pid)[1] in ("T", "t")]
     note = f", of whom {evidence.user(stopped[0].uid)}'s process {stopped[0].pid} is stopped" if stopped else ""
-    return f"its turn behind {len(earlier)} other{'s' if len(earlier) > 1 else ''}{note}"
+    return f"its turn behind {len(earlier)} other{'s' if len(earlier) > 1 else ''} ({_users(earlier)}){note}"
+
+
+def _users(found: Sequence[Claim]) -> str:
+    """``alice, bob and 2 more``, in the order of their first ones."""
+    users = list(dict.fromkeys(claim.uid for claim in found))
+    named = [evidence.user(uid) for uid in users[:3]]
+    if len(users) > 3:
+        return f"{', '.join(named)} and {len(users) - 3} more"
+    return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]

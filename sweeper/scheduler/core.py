@@ -48,7 +48,7 @@ class Scheduler:
         self.loop = Loop()
         self.crew = Crew(self.loop, engine, server, Ears(self._hear, self._hung_up, self._load, word.log))
         self.aftermath = Aftermath(self.loop, sweep, self.line, word, self.stop)
-        self.holding = Holding(engine, self.loop.selector, self.loop.at, word.log)
+        self.holding = Holding(engine, self.loop, word.log)
         self.deaths = 0
         self.hung_up = False
         self.interrupted_at = -TWICE
@@ -369,6 +369,9 @@ class Scheduler:
         elif kind in ("waiting", "trouble"):
             state = model.WAITING if kind == "waiting" else model.RUNNING
             self.store.set_state(worker.number, state, str(message["text"]))
+            if kind == "waiting" and not worker.named:
+                worker.named = True
+                self.loop.at(0.0, lambda: self._name(worker))
         elif kind == "ended":
             worker.stage = Stage.ENDED
             if message.get("closed") and self.hold_until < time.monotonic():
@@ -435,7 +438,13 @@ class Scheduler:
         self.store.set_started(
             worker.number, int(message["attempt"]), float(message["at"]), list(message["gpus"]), socket.gethostname()
         )
-        self.engine.begun(worker.opened, self.line.title(worker.number))
+        if not worker.named:
+            self._name(worker)
+
+    def _name(self, worker: Worker) -> None:
+        """Give its window the run's name, so that whoever looks at the session knows which is which."""
+        if worker.number and worker in self.crew.workers:
+            self.engine.begun(worker.opened, self.line.title(worker.number))
 
     def _bid_farewell(self, worker: Worker, number: int, outcome: str) -> None:
         """The window of a run that failed stays; only then may its process leave."""

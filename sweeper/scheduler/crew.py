@@ -37,6 +37,7 @@ class Worker:
     stage: Stage = Stage.OPENING
     number: int = 0
     started: bool = False
+    named: bool = False  # its window has the run's name since it waits
     recorded: bool = False
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 RUN, PAUSE, STOP = "run", "pause", "stop"
+CHAIN_WAITS = "chain waits"  # the flag that says what a chain with hold: true waits for, before any of its runs
 
 
 @dataclass(frozen=True, slots=True)

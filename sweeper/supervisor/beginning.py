@@ -85,7 +85,7 @@ class Beginning:
             raise Refused("later", f"its GPUs cannot be leased: {error}") from error
         if not leased:
             assert self.leasing.waiter is not None
-            self.voice.waits(run, self.leasing.waiter.waiting_for().text)
+            self.voice.waits(run, self.leasing.waiter.waiting_for())
             return False
         self.voice.trouble = ""
         try:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper import model
 from sweeper.channel import Channel
 from sweeper.model import Outcome
 from sweeper.supervisor.attempt import Running
 from sweeper.supervisor.relay import Window
+
+if TYPE_CHECKING:
+    from sweeper.lease import Wait
 
 FAREWELL = 5.0  # seconds that an ended supervisor waits for its scheduler to look after the window
 
@@ -36,12 +39,12 @@ class Voice:
             self.channel = None
         self._alone()
 
-    def waits(self, run: Running, text: str) -> None:
+    def waits(self, run: Running, wait: Wait) -> None:
         """The run waits for this, said whenever it changes."""
-        if text != self.trouble:
-            self.trouble = text
-            self.tell("waiting", text=text)
-            self.window.write(f"sweep: run {run.job.number} waits for {text}\r\n".encode())
+        if wait.note != self.trouble:
+            self.trouble = wait.note
+            self.tell("waiting", text=wait.note)
+            self.window.write(f"sweep: run {run.job.number} waits for {wait.lasting}\r\n".encode())
 
     def report(self, trouble: str) -> None:
         """What holds the run up now ('' once it goes on), said whenever it changes."""
