@@ -96,7 +96,7 @@ def test_what_was_recorded_outlasts_a_power_cut(shop: Workshop, tmp_path_factory
 def test_what_was_ordered_outlasts_a_power_cut(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A sweep that was stopped is not begun again at boot."""
     aside = tmp_path_factory.mktemp("disk")
-    shop.file.write_text("command: sleep 600\ngrid: {x: [1, 2]}\ngpus: 0\ngrace: 0.1s\n")
+    shop.file.write_text("command: sleep 60{x}\ngrid: {x: [1, 2]}\ngpus: 0\ngrace: 0.1s\n")
     disk = Disk(shop.folder, ("runs", "home"), aside / "kept")
     root = Path(rebuild.__file__).parent.parent.parent
     environment = {**os.environ, **disk.environment(), "LD_PRELOAD": str(build(aside)), "PYTHONPATH": str(root)}
