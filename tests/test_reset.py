@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import index, model, procs
+from sweeper import index, model
 from sweeper.store import Store, rebuild
-from tests.conftest import Workshop, processes_of, wait_for
+from tests.conftest import Workshop, end_all, processes_of, wait_for
 from tests.faults.durable import Disk, build
 
 needs_compiler = pytest.mark.skipif(
@@ -106,7 +106,8 @@ def test_what_was_ordered_outlasts_a_power_cut(shop: Workshop, tmp_path_factory:
     ) as one:
         wait_for(lambda: shop.attempt(1))
         one.kill()
-    wait_for(lambda: not any(procs.start_ticks(pid) for pid in processes_of(shop.folder)))
+    end_all(processes_of(shop.folder))  # the run, which would go on alone
+    wait_for(lambda: not processes_of(shop.folder))
     with contextlib.closing(shop.store()) as reader:  # or the stop, being the last to leave, would sync everything
         assert reader.wish() is not None
         done = subprocess.run([*ours, "stop", "s"], env=environment, capture_output=True, text=True)
