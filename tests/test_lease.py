@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
 import json
 import os
 import select
@@ -400,12 +402,49 @@ def test_malformed_claims_are_passed_over(waiter: Callable[..., Waiter], locks: 
     path = locks / f"claim-{1:020d}-00000000"
     path.write_bytes(content)
     descriptor = os.open(path, os.O_RDWR)
-    import fcntl
-
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     lease_of(waiter(count=None)).close()
     assert [row.state for row in gpus.snapshot(locks)] == ["free"] * 4
     os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [(field, number) for field in claims._RANGES for number in (-1, 2**40, 2**62, 2**63 - 1)]
+    + [("pid", 0), ("count", 0), ("per_gpu", 0), ("per_gpu", 17), ("since", -1.0), ("since", 1e12)],
+)
+def test_a_claim_of_impossible_numbers_disturbs_nobody(
+    waiter: Callable[..., Waiter], machine: StandIn, locks: Path, field: str, number: float
+) -> None:
+    lease = lease_of(waiter(count=None))
+    forged = {**dataclasses.asdict(lease.claim), "state": "waiting", "gpus": [], field: number}
+    path = locks / f"claim-{1:020d}-00000000"
+    path.write_bytes(json.dumps(forged).encode().ljust(claims.SIZE))
+    descriptor = os.open(path, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    one = waiter()
+    assert refused(one)
+    assert one.waiting_for().text
+    gpus.gpus_table(gpus.snapshot(locks))
+    lease.close()
+    if any(claim.name == path.name for claim in claims.read_all(locks)):
+        assert (field, number) in {(field, 2**40) for field in ("ticks", "memory", "busy_above", "began", "released")}
+    else:
+        lease_of(one).close()
+    os.close(descriptor)
+
+
+def test_a_claim_cannot_say_that_it_is_from_later_than_it_was_written(tmp_path: Path) -> None:
+    claim = claims.Claim(claims.WAITING, 1, 1, "b", 1, ("x",), since=9e9)
+    descriptor, _ = claims.create(tmp_path, claim)
+    assert abs(claims.read_all(tmp_path)[0].since - time.time()) < 60
+    os.close(descriptor)
+
+
+def test_numbers_beyond_all_measure_still_make_a_claim(waiter: Callable[..., Waiter], locks: Path) -> None:
+    lease_of(waiter(busy_above=10**30)).close()
+    with pytest.raises(SweepError, match="nobody could read"):
+        claims.create(locks, claims.Claim(claims.WAITING, 0, 1, "b", 1, ("x",)))
 
 
 @pytest.mark.parametrize(("number", "size"), [(8, claims.SIZE), (24, claims.SIZE), (112, claims.LARGE)])

@@ -22,6 +22,8 @@ from typing import Any
 
 from filelock import lock_descriptor
 
+from sweeper.errors import SweepError
+
 SIZE = 4096  # bytes of a claim: one write of the same length each time is never seen torn
 LARGE = 16384  # of one that names very many MIG instances
 _MANY = 24  # UUIDs that surely fit, together with those that are held
@@ -30,6 +32,20 @@ NAME = re.compile(r"^claim-(\d{20})-[0-9a-f]{8}$")
 _BESIDE = re.compile(r"^\.claim-\d{20}-[0-9a-f]{8}$")
 _HALF = 60.0  # seconds after which a claim that is still half made never will be
 _COMMAND = 300  # characters of a command that others are shown
+MOST = 2**60  # bytes, and ticks: more than there ever are, and far from what an integer of the kernel's holds
+# What each number of a claim may be: anybody may have written it.
+_RANGES = {
+    "pid": (1, 2**22),  # the kernel's PID_MAX_LIMIT
+    "ticks": (0, MOST),
+    "count": (1, 4096),
+    "run": (0, 2**31),
+    "per_gpu": (1, 16),
+    "memory": (0, MOST),
+    "busy_above": (0, MOST),
+    "keep_free": (0, 4096),
+    "began": (0, MOST),
+    "released": (0, MOST),
+}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -90,7 +106,7 @@ def plain(text: str, limit: int = _COMMAND) -> str:
 
 
 def create(folder: Path, claim: Claim, name: str | None = None) -> tuple[int, str]:
-    """Put a claim into the folder; give its descriptor, locked, and its name. Raises OSError."""
+    """Put a claim into the folder; give its descriptor, locked, and its name. Raises OSError, SweepError."""
     if name is None:
         name = f"claim-{time.clock_gettime_ns(time.CLOCK_BOOTTIME):020d}-{os.urandom(4).hex()}"
     beside = folder / f".{name}"
@@ -109,7 +125,7 @@ def create(folder: Path, claim: Claim, name: str | None = None) -> tuple[int, st
 
 
 def write(descriptor: int, claim: Claim) -> None:
-    """Say something new in one's own claim."""
+    """Say something new in one's own claim. Raises OSError, SweepError."""
     data = {item.name: getattr(claim, item.name) for item in _WRITTEN}
     data["command"] = plain(claim.command)
     size = SIZE if len(claim.allowed) <= _MANY else LARGE
@@ -119,6 +135,8 @@ def write(descriptor: int, claim: Claim) -> None:
         text = json.dumps(data).encode()
     if len(text) > size:
         raise OSError(f"a claim on {len(claim.allowed)} GPUs does not fit into {size} bytes: allow fewer")
+    if parse(text) is None:
+        raise SweepError(f"a claim that nobody could read: {text.decode()}")
     os.pwrite(descriptor, text.ljust(size), 0)
 
 
@@ -184,7 +202,10 @@ def _read(place: int, name: str) -> Claim | None:
         return None
     finally:
         os.close(descriptor)
-    return None if data is None else Claim(**data, name=name, uid=status.st_uid, live=live)
+    if data is None:
+        return None
+    since = min(data["since"], status.st_ctime)  # nothing can be said to be later than it was written
+    return Claim(**{**data, "since": since}, name=name, uid=status.st_uid, live=live)
 
 
 def _unlocked(descriptor: int) -> bool:
@@ -215,9 +236,10 @@ def parse(text: bytes) -> Mapping[str, Any] | None:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e11:
                 return None
         elif item.type == "int":
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            least, most = _RANGES[item.name]
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 return None
         elif type(value).__name__ != item.type:
             return None
         taken[item.name] = plain(str(value)) if item.type == "str" else value
-    return taken if taken["state"] in (WAITING, HOLDING) and taken["count"] > 0 else None
+    return taken if taken["state"] in (WAITING, HOLDING) else None

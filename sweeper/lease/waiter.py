@@ -75,7 +75,7 @@ class Waiter:
             command=str(who.get("command") or ""),
             per_gpu=request.per_gpu,
             memory=request.memory,
-            busy_above=request.busy_above,
+            busy_above=min(request.busy_above, claims.MOST),
             ignore_others=request.ignore_others,
             keep_free=request.keep_free,
             since=time.time(),
