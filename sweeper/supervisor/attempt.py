@@ -46,7 +46,8 @@ class Running:
         self.attempt: Attempt | None = None
         self.status: int | None = None
         self.began = 0.0
-        self.oom_kills = oom.kernel_kills()
+        self.kernel = oom.counter()
+        self.kernel_kills = 0
 
     def _environment(self) -> dict[str, str]:
         stored = folders.read_json(self.run.path.parent / self.job.environment)
@@ -107,6 +108,7 @@ class Running:
         )
         paths.replace(self.run.attempt(number), json.dumps(attempt.to_json()))
         self.attempt = attempt
+        self.kernel_kills = self.kernel.read()
         self.shell.release({"SWEEP_ATTEMPT": str(number), **variables})
         procs.crashpoint("released")
         self.began = time.monotonic()
@@ -155,8 +157,8 @@ class Running:
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
         if oom.oom_in(tail):
             return model.OUT_OF_MEMORY, f"{reason}: out of GPU memory"
-        if killed and oom.kernel_kills() > self.oom_kills:
-            return model.OUT_OF_MEMORY, f"{reason}: ended by the kernel for want of memory"
+        if (killed or oom.killed_in(tail)) and self.kernel.read() > self.kernel_kills:
+            return model.OUT_OF_MEMORY, f"{reason}: {self.kernel.blamed('' if killed else 'a process of it was ')}"
         last = _last_line(tail)
         return model.FAILED, f"{reason}: {last}" if last else reason
 
