@@ -1,20 +1,25 @@
 """Messages between scheduler, supervisors and the command line: JSON packets on a local socket.
 
 A packet is one JSON object with its kind under "kind". SOCK_SEQPACKET keeps them apart, and the end of the file tells
-each side at once that the other is gone, however it went.
+each side at once that the other is gone, however it went. One that does not read (it is stopped, or its disk hangs) is
+not gone: what it does not take is kept for it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import select
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 from sweeper import paths
 
 LIMIT = 160_000  # bytes of a packet; the kernel's default buffer holds 208 kB
+_NOT_NOW = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)  # the other side is there all the same
 Message = dict[str, Any]
 
 
@@ -45,14 +50,15 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self._kept: dict[str, bytes] = {}
         sock.setblocking(False)
 
     @classmethod
-    def connect(cls, path: Path) -> Channel:
-        """Raises OSError where nobody listens."""
+    def connect(cls, path: Path, patience: float | None = 5.0) -> Channel:
+        """Raises OSError where nobody listens. Who listens but takes nobody in is waited for so many seconds."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            sock.settimeout(5.0)
+            sock.settimeout(patience)
             sock.connect(os.fspath(path))
         except OSError:
             sock.close()
@@ -67,15 +73,32 @@ class Channel:
     def fileno(self) -> int:
         return self.sock.fileno()
 
+    @property
+    def blocked(self) -> bool:
+        """Whether packets are kept because the other side does not read: call ``flush`` once it can be written."""
+        return bool(self._kept)
+
     def send(self, kind: str, **fields: Any) -> bool:
-        """Send a packet; False where the other side is gone or does not read."""
+        """Send a packet, or keep it (of each kind the newest) until it is taken. False where the other side is gone."""
         packet = json.dumps({"kind": kind, **fields}).encode()
         if len(packet) > LIMIT:
             raise ValueError(f"a packet of {len(packet)} bytes is over the limit of {LIMIT}")
-        try:
-            self.sock.send(packet, socket.MSG_NOSIGNAL)
-        except OSError:
-            return False
+        self._kept.pop(kind, None)
+        self._kept[kind] = packet
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what was kept, as far as it is taken; False where the other side is gone."""
+        while self._kept:
+            kind = next(iter(self._kept))
+            try:
+                self.sock.send(self._kept[kind], socket.MSG_NOSIGNAL)
+            except OSError as error:
+                if error.errno in _NOT_NOW:
+                    return True
+                self._kept.clear()
+                return False
+            del self._kept[kind]
         return True
 
     def receive(self) -> Message | None:
@@ -97,13 +120,24 @@ class Channel:
 
     def wait(self, timeout: float) -> Message | None:
         """The next packet within ``timeout`` seconds, or None. Raises EOFError."""
-        self.sock.settimeout(timeout)
-        try:
-            return self.receive()
-        except TimeoutError:
-            return None
-        finally:
-            self.sock.setblocking(False)
+        deadline = time.monotonic() + timeout
+        poller = select.poll()
+        while True:
+            poller.register(self.sock, select.POLLIN | (select.POLLOUT if self.blocked else 0))
+            there = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            self.flush()
+            message = self.receive() if there else None
+            if message is not None or time.monotonic() >= deadline:
+                return message
+
+    def drain(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until all that was kept is sent, or the other side is gone."""
+        deadline = time.monotonic() + timeout
+        poller = select.poll()
+        poller.register(self.sock, select.POLLOUT)
+        while self._kept and time.monotonic() < deadline:
+            poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            self.flush()
 
     def close(self) -> None:
         self.sock.close()

@@ -33,11 +33,11 @@ class History:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or only half a one."""
+    """The object in a JSON file; None where there is none, or only half a one. Raises OSError if it is unreadable."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as paths.replace wrote it
             data = json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except (ValueError, RecursionError):
         return None
@@ -120,7 +120,7 @@ def is_held(lock: Path) -> bool:
     """
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

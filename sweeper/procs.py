@@ -6,6 +6,7 @@ A pid alone is never trusted: it is paired with the start time that the kernel k
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ROUNDS = 20  # looks for what was forked meanwhile, before the killing begins
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nobody may be taken for dead because of these
 _CRASH = os.environ.get("SWEEP_TEST_CRASH")
 
 
@@ -70,21 +72,30 @@ def _stat(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
-    except OSError:
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise
         return None
     return text[text.rindex(")") + 2 :].split()
 
 
 def pidfd(pid: int, ticks: int) -> int | None:
-    """A pidfd of that very process, or None where it is gone. The caller closes it."""
+    """A pidfd of that very process, or None where it is gone. The caller closes it. Raises OSError if none is left."""
     try:
         descriptor = os.pidfd_open(pid)
-    except OSError:
+    except OverflowError:  # a damaged file may say anything
         return None
-    if alive(pid, ticks):
-        return descriptor
-    os.close(descriptor)
-    return None
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise
+        return None
+    living = False
+    try:
+        living = alive(pid, ticks)
+    finally:
+        if not living:
+            os.close(descriptor)
+    return descriptor if living else None
 
 
 def pids() -> Iterator[int]:

@@ -178,10 +178,11 @@ def _frames(sweep: paths.SweepDir, tick: float, *, news: bool = False) -> Iterat
                 if store is not None and store.stale:
                     store.close()
                     store = None
-                if store is None:
+                # A queue that is gone is the scheduler's to make anew, or the whole folder is just being deleted.
+                if store is None and (sweep.db.exists() or not launch.alive(sweep)):
                     store = open_store(sweep, readonly=True)
-                frame = look(sweep, store)
-                if news and frame.status.total <= TOLD:
+                frame = look(sweep, store) if store is not None else None
+                if frame is not None and store is not None and news and frame.status.total <= TOLD:
                     records = store.records([*control.FLIGHT, *model.OUTCOMES], gone=False)
             except (SweepError, sqlite3.Error):
                 if not launch.alive(sweep):

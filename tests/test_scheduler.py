@@ -469,6 +469,7 @@ def test_a_runs_folder_deleted_while_it_runs_ends_the_sweep(shop: Workshop) -> N
     shutil.rmtree(shop.folder / "runs", ignore_errors=True)
     shutil.rmtree(shop.folder / "runs", ignore_errors=True)
     wait_for(lambda: not procs.start_ticks(pid))
+    shop.tmux("kill-session", "-t", "=sweep-s")  # its window stays, and says what happened
     wait_for(lambda: processes_of(shop.sweep.path) == [])
     (shop.folder / "tally").unlink()
     assert shop.run(parallel=2) == {"done": 6}

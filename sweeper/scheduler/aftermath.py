@@ -28,17 +28,19 @@ STALE = "its file was deleted or replaced"
 
 @dataclass(eq=False)
 class Adopted:
-    """A run that an earlier scheduler started and that still lives; ``pidfd`` is its supervisor's, if that lives."""
+    """A run that lives and is none of the crew's; ``pidfd`` is its supervisor's, if that lives. ``stuck`` is why it
+    cannot be ended or known, which is tried again now and then."""
 
     number: int
     pidfd: int | None
     check_at: float
     looks: int = 0
+    stuck: str = ""
 
 
 class Aftermath:
-    """Enters into the queue what the run folders say. ``adopted`` are the runs of an earlier scheduler that live;
-    ``stop`` stops the whole sweep, with a reason."""
+    """Enters into the queue what the run folders say. ``adopted`` are the runs that live without a word from them, most
+    of them an earlier scheduler's; ``stop`` stops the whole sweep, with a reason."""
 
     def __init__(self, loop: Loop, sweep: paths.SweepDir, line: Line, word: Word, stop: Callable[[str], None]) -> None:
         self.loop = loop
@@ -81,14 +83,20 @@ class Aftermath:
 
     def settle(self, number: int) -> None:
         """A run whose supervisor is gone: what its folder says counts; else it is lost, and ended for certain."""
+        try:
+            self._settle(number)
+        except OSError as error:
+            self._stuck(number, f"it cannot be known how it ended: {error}")
+
+    def _settle(self, number: int) -> None:
         record = self.line.store.record(number)
         if record is None or record.folder is None:
             return
         run = paths.RunDir(Path(record.folder))
         left = procs.end_run(str(run.path), str(run.lock), patience=2.0)
         if left or folders.is_held(run.lock):
-            self.line.store.set_state(number, model.RUNNING, f"lost, but {_pids(left)} will not end")
-            self.adopted.append(Adopted(number, None, time.monotonic() + AGAIN))
+            self.line.store.set_state(number, model.RUNNING, record.note)
+            self._stuck(number, f"lost, but {_pids(left)} will not end")
             return
         past = folders.history(run)
         known = record.attempts - (1 if record.state == model.RUNNING else 0)
@@ -105,6 +113,14 @@ class Aftermath:
         if state == model.QUEUED:
             self.put_back(number)
 
+    def _stuck(self, number: int, why: str) -> None:
+        """Keep its slot, and look again later."""
+        record = self.line.store.record(number)
+        if record is None or record.note != why:
+            self.word.log(f"run {number}: {why}; looked at again every {AGAIN:g} s")
+            self.line.store.set_note(number, why)
+        self.adopted.append(Adopted(number, None, time.monotonic() + AGAIN, LOOKS, why))
+
     # -- runs of an earlier scheduler --------------------------------------------------------------------------
 
     def reconcile(self, busy: Sequence[int]) -> None:
@@ -118,19 +134,37 @@ class Aftermath:
         for record in self.line.store.records([model.LOST]):
             self.settle(record.number)
 
+    def follow(self, number: int) -> None:
+        """The supervisor of a run is heard no more. One that lives is left alone until it is gone."""
+        try:
+            if not self._watch(number):
+                self.settle(number)
+        except OSError as error:
+            self._stuck(number, f"it cannot be known whether it lives: {error}")
+
     def adopt(self, number: int, looks: int = 0) -> None:
         """Take over a run that is held by somebody else's supervisor, or by what is left of it."""
+        try:
+            if not self._watch(number):
+                self.adopted.append(Adopted(number, None, time.monotonic() + ADOPTING, looks))
+        except OSError as error:
+            self._stuck(number, f"it cannot be known whether it lives: {error}")
+
+    def _watch(self, number: int) -> bool:
+        """Whether the supervisor of the run's last attempt lives, which then is watched until it is gone."""
         record = self.line.store.record(number)
         if record is None or record.folder is None:
-            return
+            return False
         attempt = folders.history(paths.RunDir(Path(record.folder))).attempt
         pidfd = None if attempt is None else procs.pidfd(attempt.pid, attempt.start_ticks)
-        adopted = Adopted(number, pidfd, time.monotonic() + ADOPTING, looks)
+        if attempt is None or pidfd is None:
+            return False
+        adopted = Adopted(number, pidfd, time.monotonic() + ADOPTING)
         self.adopted.append(adopted)
-        if attempt is not None and pidfd is not None and record.state != model.RUNNING:
+        self.loop.watch(pidfd, lambda: self._settle_adopted(adopted))
+        if record.state != model.RUNNING:
             self.line.store.set_started(number, attempt.number, attempt.started, attempt.gpus, attempt.host)
-        if pidfd is not None:
-            self.loop.watch(pidfd, lambda: self._settle_adopted(adopted))
+        return True
 
     def _settle_adopted(self, adopted: Adopted) -> None:
         """An adopted run's supervisor is gone (or never was seen): enter what became of the run."""
@@ -145,15 +179,21 @@ class Aftermath:
 
     def _still_held(self, number: int) -> bool:
         record = self.line.store.record(number)
-        return (
-            record is not None and record.folder is not None and folders.is_held(paths.RunDir(Path(record.folder)).lock)
-        )
+        if record is None or record.folder is None:
+            return False
+        try:
+            return folders.is_held(paths.RunDir(Path(record.folder)).lock)
+        except OSError:
+            return True  # for all that is known
 
     def end(self, adopted: Adopted) -> None:
-        """Have its supervisor stop it."""
+        """Have its supervisor stop it. One that is stuck is given up: its next attempt begins only once it is gone."""
         if adopted.pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(adopted.pidfd, signal.SIGTERM)
+        elif adopted.stuck:
+            self.adopted.remove(adopted)
+            self.line.store.set_state(adopted.number, model.STOPPED, adopted.stuck)
 
     def check_adopted(self) -> None:
         """Look again at those whose supervisor has not been seen."""

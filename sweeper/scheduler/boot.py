@@ -25,10 +25,16 @@ def main() -> None:
         return
     import sqlite3
 
+    from sweeper.scheduler.place import GoneError
     from sweeper.scheduler.serve import serve, summary
 
     try:
         counts = serve(sweep, table=True)
+    except GoneError as gone:
+        print(f"sweep: {gone}", flush=True)
+        if gone.deleted:
+            _keep_window()  # there is no log any more that could tell
+        sys.exit(1)
     except (errors.SweepError, OSError, sqlite3.Error) as error:
         print(f"sweep: {error}", flush=True)
         _note(sweep, str(error))
@@ -37,6 +43,14 @@ def main() -> None:
         _note(sweep, traceback.format_exc())
         raise
     print(f"\r\n{sweep.name}: {summary(counts)}\r\nsweep report {sweep.name} shows what came out", flush=True)
+
+
+def _keep_window() -> None:
+    from sweeper import tmux
+
+    pane = tmux.window_of(os.environ.get("TMUX_PANE", ""))
+    if pane is not None:
+        tmux.keep(pane)
 
 
 def _note(sweep: SweepDir, text: str) -> None:

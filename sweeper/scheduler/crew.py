@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sweeper.channel import Channel, Message
 from sweeper.scheduler.engines import Engine, Opened
 from sweeper.scheduler.loop import Loop
 
 LOOK = 2.0  # seconds between two looks whether the window of one that has not reported is still there
+LOOKS = 15  # looks at which it must have reported: no clock, for this process may have been stopped meanwhile
+AGAIN = 1.0  # seconds until somebody is let in again where no descriptor was left for him
 
 
 class Stage(Enum):
@@ -32,8 +35,8 @@ class Worker:
     """A supervisor of ours, from the opening of its window to the end of its channel."""
 
     opened: Opened
-    since: float
     look_at: float
+    looks: int = 0
     stage: Stage = Stage.OPENING
     number: int = 0
     started: bool = False
@@ -78,8 +81,7 @@ class Crew:
 
     def open(self) -> None:
         """Have one more stand by. Raises SweepError, OSError."""
-        now = time.monotonic()
-        worker = Worker(self.engine.open(), now, now + LOOK)
+        worker = Worker(self.engine.open(), time.monotonic() + LOOK)
         self.workers.append(worker)
         if worker.channel is not None:
             self._listen_to(worker)
@@ -89,8 +91,13 @@ class Crew:
         worker.number, worker.stage, worker.started = number, Stage.PREPARING, False
         self.workers.remove(worker)
         self.workers.append(worker)
-        assert worker.channel is not None
-        worker.channel.send("prepare", folder=folder)
+        self.tell(worker, "prepare", folder=folder)
+
+    def tell(self, worker: Worker, kind: str, **fields: Any) -> None:
+        """Say something, at once or as soon as it listens. Of one that is gone the end of its channel will tell."""
+        if worker.channel is not None:
+            worker.channel.send(kind, **fields)
+            self.loop.writing(worker.channel, worker.channel.blocked)
 
     def dismiss(self, worker: Worker) -> None:
         """Let one go that has nothing in hand any more."""
@@ -112,16 +119,32 @@ class Crew:
         if not self.engine.gone(opened):
             self.loop.at(0.2, lambda: self._look_after(opened))
 
+    def unreported(self) -> list[Worker]:
+        """Those whose window is gone, or stands for long, without a word from them. Each is looked at now and then."""
+        now = time.monotonic()
+        lost = []
+        for worker in self.at(Stage.OPENING):
+            if now > worker.look_at:
+                worker.look_at = now + LOOK
+                worker.looks += 1
+                if worker.looks >= LOOKS or not self.engine.there(worker.opened):
+                    lost.append(worker)
+        return lost
+
     def _accept(self) -> None:
-        try:
-            sock, _ = self.server.accept()
-        except BlockingIOError:
-            return
-        except OSError as error:  # no descriptor left, say
-            self.ears.log(f"a connection could not be taken: {error}")
-            time.sleep(0.05)
-            return
-        visitor = Channel(sock)
+        while True:
+            try:
+                sock, _ = self.server.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # no descriptor left, say
+                self.ears.log(f"a connection could not be taken: {error}; tried again in {AGAIN:g} s")
+                self.loop.forget(self.server)
+                self.loop.at(AGAIN, lambda: self.loop.watch(self.server, self._accept))
+                return
+            self._welcome(Channel(sock))
+
+    def _welcome(self, visitor: Channel) -> None:
         self._visitors.append(visitor)
         self.loop.watch(visitor, lambda: self._receive_visitor(visitor))
 
@@ -168,6 +191,9 @@ class Crew:
         self.loop.watch(worker.channel, lambda: self._receive(worker))
 
     def _receive(self, worker: Worker) -> None:
+        if worker.channel is not None and worker.channel.blocked:
+            worker.channel.flush()
+            self.loop.writing(worker.channel, worker.channel.blocked)
         while worker.channel is not None:
             try:
                 message = worker.channel.receive()

@@ -30,6 +30,13 @@ class Loop:
         """Do something whenever a descriptor can be read."""
         self.selector.register(descriptor, selectors.EVENT_READ, action)
 
+    def writing(self, descriptor: int | _Descriptor, wanted: bool) -> None:
+        """Do it also when a watched descriptor can be written, or no more."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+        key = self.selector.get_key(descriptor)
+        if key.events != events:
+            self.selector.modify(descriptor, events, key.data)
+
     def forget(self, descriptor: int | _Descriptor) -> None:
         self.selector.unregister(descriptor)
 

@@ -26,7 +26,10 @@ class Word:
         self._canaries: dict[int, str] = {}
 
     def log(self, text: str) -> None:
-        """Append a line to scheduler.log; a full disk is no reason to stop scheduling."""
+        """Append a line to scheduler.log; a full disk is no reason to stop scheduling. A folder without its lock is
+        being deleted, and gets no new file."""
+        if not self.sweep.lock.exists():
+            return
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
         try:
             if self.sweep.log.exists() and self.sweep.log.stat().st_size > LOG_LIMIT:

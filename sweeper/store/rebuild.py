@@ -182,9 +182,9 @@ def reconcile(
 ) -> tuple[list[RunRecord], list[tuple[int, Outcome]]]:
     """Make the states of all runs that were in flight agree with their folders, but for those in ``busy``.
 
-    Gives the runs that are alive, and the outcomes that the queue had not heard of, which the caller enters. What has
-    neither outcome nor lock becomes lost; the caller queues it again. He holds the sweep's lock, or that of its launch
-    while it has no scheduler.
+    Gives the runs that are alive (or may be, for their folder cannot be read), and the outcomes that the queue had not
+    heard of, which the caller enters. What has neither outcome nor lock becomes lost; the caller queues it again. He
+    holds the sweep's lock, or that of its launch while it has no scheduler.
     """
     _after_reset(store)
     alive, ended = [], []
@@ -192,10 +192,14 @@ def reconcile(
         if record.folder is None or record.number in busy:
             continue
         run = paths.RunDir(Path(record.folder))
-        if folders.is_held(run.lock):
+        try:
+            held = folders.is_held(run.lock)
+            past = folders.History() if held else folders.history(run)
+        except OSError:
+            held = True  # for all that is known; who takes it over finds out, and says why where he cannot
+        if held:
             alive.append(record)
             continue
-        past = folders.history(run)
         if past.attempts < record.attempts:  # a reset, or somebody, took the others: their numbers are given again
             store.set_attempts(record.number, past.attempts)
         known = min(record.attempts - (1 if record.state == model.RUNNING else 0), past.attempts)
@@ -220,7 +224,10 @@ def _after_reset(store: Store) -> None:
     for record in store.records([model.DONE, model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY]):
         if record.folder is None or record.ended is None or record.ended < began - UNSYNCED:
             continue
-        past = folders.history(paths.RunDir(Path(record.folder)))
+        try:
+            past = folders.history(paths.RunDir(Path(record.folder)))
+        except OSError:
+            continue  # closed to us; nothing says that it is not there
         if past.outcome is None or past.attempts < record.attempts:
             store.set_lost(record.number, past.attempts, LOST_LIMIT)
     store.set_flag(BOOT, boot)

@@ -16,7 +16,7 @@ def main() -> None:
     from sweeper.supervisor.standby import Supervisor
 
     try:
-        channel = Channel.connect(Path(sys.argv[1]))
+        channel = Channel.connect(Path(sys.argv[1]), None)
     except OSError:
         os._exit(0)  # the scheduler left while this window opened
     window = Window()

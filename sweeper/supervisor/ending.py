@@ -60,7 +60,8 @@ class Ending:
     def interrupt(self) -> None:
         """Ctrl-C reached the run by its terminal; a second one soon after means the whole chain."""
         if self.chain:
-            self.voice.tell("interrupt")  # the second one may reach the next run's supervisor: the scheduler counts
+            # The second one may reach the next run's supervisor: the scheduler counts.
+            self.voice.tell("interrupt", at=time.monotonic())
             if time.monotonic() - self.interrupted_at > TWICE:
                 self.voice.window.write(b"\r\n[sweep: Ctrl-C went to this run; once more now stops the sweep]\r\n")
         self.interrupted_at = time.monotonic()

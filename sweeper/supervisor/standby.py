@@ -54,6 +54,7 @@ class Supervisor:
         try:
             while not self.left:
                 self._step()
+            self.voice.finish()
         except BaseException:
             import traceback
 
@@ -68,7 +69,7 @@ class Supervisor:
         relay = self.running.relay if self.running is not None else None
         active = self._begun() is not None
         if channel is not None:
-            poller.register(channel, _IN)
+            poller.register(channel, _IN | (_OUT if channel.blocked else 0))
         if waiter is not None:
             poller.register(waiter.fileno(), _IN)
         if relay is not None and active and not relay.ended and not relay.unsaved:
@@ -82,6 +83,7 @@ class Supervisor:
             if descriptor == self.signals.wake:
                 self.signals.drain()
             elif channel is not None and descriptor == channel.fileno():
+                self.voice.go_on()
                 self._listen()
             elif waiter is not None and descriptor == waiter.fileno():
                 self._advance(self.beginning.try_lease)

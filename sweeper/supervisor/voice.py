@@ -15,7 +15,7 @@ from sweeper.supervisor.relay import Window
 if TYPE_CHECKING:
     from sweeper.lease import Wait
 
-FAREWELL = 5.0  # seconds that an ended supervisor waits for its scheduler to look after the window
+FAREWELL = 5.0  # seconds that an ended supervisor waits for its scheduler to listen, or to look after the window
 
 
 class Voice:
@@ -31,6 +31,16 @@ class Voice:
     def tell(self, kind: str, **fields: Any) -> None:
         if self.channel is not None and not self.channel.send(kind, **fields):
             self.hang_up()
+
+    def go_on(self) -> None:
+        """Say what the scheduler did not take before."""
+        if self.channel is not None and not self.channel.flush():
+            self.hang_up()
+
+    def finish(self) -> None:
+        """The same, as the last thing: the scheduler is waited for, but not for ever."""
+        if self.channel is not None:
+            self.channel.drain(FAREWELL)
 
     def hang_up(self) -> None:
         """The scheduler is gone."""

@@ -1,0 +1,178 @@
+"""Which run goes when: ready ones into free slots, others made ready behind them, and what keeps them from it."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+
+from sweeper import errors, model, procs
+from sweeper.scheduler.aftermath import AGAIN, Aftermath
+from sweeper.scheduler.crew import Crew, Stage, Worker
+from sweeper.scheduler.holding import Holding
+from sweeper.scheduler.line import Line
+from sweeper.scheduler.place import Place
+from sweeper.scheduler.word import Word
+from sweeper.store.db import RUN
+
+STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
+HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
+PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+
+
+class Slots:
+    """``closed`` keeps everything from being started; ``hold_until`` does so until that moment (monotonic).
+
+    ``deaths`` are the supervisors in a row that could not start a run, ``struck`` the runs that could not be started
+    the last time; ``stop`` stops the whole sweep, with a reason.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        line: Line,
+        crew: Crew,
+        aftermath: Aftermath,
+        word: Word,
+        stop: Callable[[str], None],
+    ) -> None:
+        self.place = place
+        self.line = line
+        self.crew = crew
+        self.loop = crew.loop
+        self.engine = crew.engine
+        self.aftermath = aftermath
+        self.word = word
+        self.stop = stop
+        self.holding = Holding(self.engine, self.loop, word.log)
+        self.closed = False
+        self.hold_until = 0.0
+        self.deaths = 0
+        self.struck: set[int] = set()
+
+    @property
+    def busy(self) -> list[int]:
+        """The runs in somebody's hands."""
+        return self.crew.numbers + [one.number for one in self.aftermath.adopted]
+
+    @property
+    def moments(self) -> list[float]:
+        """When something is to be looked at again, if nothing happens before."""
+        held = [self.hold_until] if self.hold_until > time.monotonic() else []
+        return [*held, *self.aftermath.moments, *(worker.look_at for worker in self.crew.at(Stage.OPENING))]
+
+    def _capacity(self) -> int:
+        if self.closed or self.line.wish.want != RUN or time.monotonic() < self.hold_until:
+            return 0
+        capacity = self.line.wish.parallel or 1
+        unsure = sum(bool(worker.number) for worker in self.crew.at(Stage.ENDED))
+        return min(capacity, self.word.allowance(self.line.spec, capacity, unsure))
+
+    def fill(self) -> None:
+        """Let ready runs go into free slots, then see that others stand ready."""
+        free = self._capacity() - len(self.crew.at(Stage.ACTIVE)) - len(self.aftermath.adopted)
+        for worker in self.crew.workers:
+            if free <= 0 or (worker.stage is Stage.PREPARING and self.engine.in_order):
+                break
+            if worker.stage is Stage.READY and worker.channel is not None:
+                attempts, _, _ = self.line.store.tries(worker.number)
+                worker.stage = Stage.ACTIVE
+                procs.crashpoint("before go")
+                self.crew.tell(worker, "go", known=attempts)
+                self.loop.hush()
+                procs.crashpoint("gone")
+                free -= 1
+        if free > 0 or time.monotonic() >= self.loop.quiet_until:
+            self._prefetch(free)
+        for worker in self.crew.unreported():
+            self.word.log("a window opened, but no supervisor reported from it")
+            self.crew.forget(worker)
+            self.count_death()
+        self.aftermath.check_adopted()
+
+    def _prefetch(self, free: int) -> None:
+        preparing = len(self.crew.at(Stage.PREPARING))
+        for worker in self.crew.at(Stage.IDLE):
+            # While slots are free only as many as they take, so that no later run overtakes an earlier one.
+            if self.closed or 0 < free <= preparing or not self._prepare(worker):
+                break
+            preparing += 1
+        if self.line.wish.want != RUN and not len(self.crew.at(Stage.ACTIVE)):
+            self.holding.release()
+        if self.line.wish.want != RUN or self._capacity() == 0:
+            return
+        if not self.line.empty and not self.holding.ready(self.line):
+            return
+        waiting = len(self.crew.at(Stage.OPENING, Stage.IDLE))
+        standing = waiting + len(self.crew.at(Stage.PREPARING, Stage.READY))
+        if standing < max(0, free) + self.engine.ahead and self.line.at_least(waiting + 1):
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self.crew.open()
+        except (errors.SweepError, OSError) as error:
+            self.word.log(f"no window could be opened: {error}")
+            self.trouble(passing=isinstance(error, OSError) and error.errno in PASSING)
+            return
+        self.loop.at(0.0, lambda: None)  # the next one after a look at what supervisors say
+
+    def _prepare(self, worker: Worker) -> bool:
+        """Give an idle supervisor the next run to prepare; False when there is none (now)."""
+        number = self.line.next() if self.line.wish.want == RUN else None
+        if number is None:
+            self.crew.dismiss(worker)
+            return True
+        try:
+            run = self.line.make(number)
+        except (OSError, KeyError) as error:
+            self.place.check()
+            self.word.log(f"run {number} cannot be prepared: {error}; tried again in {AGAIN:g} s")
+            self.line.put_back(number)
+            self.hold_until = time.monotonic() + AGAIN
+            return False
+        self.crew.hand(worker, number, str(run.path))
+        return True
+
+    def take_back(self, worker: Worker, *, back: bool = True) -> None:
+        """A run was prepared and is not wanted (now)."""
+        number, worker.number = worker.number, 0
+        if back:
+            self.line.put_back(number)
+        self.crew.dismiss(worker)
+
+    # -- what keeps a run from its slot ------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """A window closed: start nothing until it is known whether the whole session did."""
+        if self.hold_until < time.monotonic():
+            self.hold_until = time.monotonic() + HANGUP_PAUSE
+
+    def not_begun(self, number: int, why: str, *, passing: bool) -> None:
+        """A run could not be started. What passes is waited for; a run that cannot twice in a row has failed."""
+        self.word.log(f"run {number} cannot be started: {why}")
+        if passing or number not in self.struck:
+            self.aftermath.put_back(number)
+        else:
+            self.line.store.set_state(number, model.FAILED, f"it cannot be started: {why}")
+        if not passing:
+            self.struck ^= {number}
+        self.trouble(passing=passing)
+
+    def trouble(self, *, passing: bool) -> None:
+        """Something kept a supervisor from its run: what passes is waited for, the rest is an error before long."""
+        if passing:
+            self.hold_until = time.monotonic() + AGAIN
+        else:
+            self.count_death()
+            self.hold_until = time.monotonic() + HANGUP_PAUSE
+
+    def count_death(self) -> None:
+        """One more that could start no run."""
+        self.deaths += 1
+        if self.deaths == 1:
+            # Perhaps the whole session is being closed: SIGHUP will tell in a moment.
+            self.hold_until = max(self.hold_until, time.monotonic() + 0.1)
+        if self.deaths >= STANDBY_DEATHS:
+            self.deaths = 0
+            self.stop(f"{STANDBY_DEATHS} supervisors died before they could start a run; see {self.place.sweep.log}")
