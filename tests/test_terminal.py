@@ -143,7 +143,7 @@ def test_attach_and_the_windows_of_runs(terminal: Terminal) -> None:
     # Those of runs that ended well have closed; the failed one's stays, with what it printed and its exit status.
     wait_for(lambda: windows(terminal) == ["2,x=3"], what=f"one window; {windows(terminal)}")
     terminal.give("sweep attach s 2")
-    terminal.wait("epoch 1 loss 0.3", "failed: exit status 3", "log.txt", "[sweep-s]")
+    terminal.wait("epoch 1 loss 0.3", "failed: exit status 3", "its log is", "[sweep-s]")
     terminal.shop.tmux("detach-client", "-s", "=sweep-s")
     assert terminal.status("sweep attach s 1") == "2"
     assert "run 1 of s has no window, it is done" in terminal.screen
