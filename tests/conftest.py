@@ -117,13 +117,14 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert not told, told
 
 
-def tmux_socket(sockets: Path) -> Path:
-    return sockets / f"tmux-{os.getuid()}" / "default"
+def tmux_socket(sockets: Path, uid: int | None = None) -> Path:
+    return sockets / f"tmux-{os.getuid() if uid is None else uid}" / "default"
 
 
-def end_tmux(sockets: Path) -> None:
-    """End the private server, by its socket."""
-    subprocess.run([TMUX, "-S", tmux_socket(sockets), "kill-server"], capture_output=True, check=False)
+def end_tmux(sockets: Path, uid: int | None = None) -> None:
+    """End the private server, by its socket, as the user that it belongs to."""
+    command = [TMUX, "-S", tmux_socket(sockets, uid), "kill-server"]
+    subprocess.run(command, capture_output=True, check=False, user=uid)
 
 
 class Workshop:

@@ -115,6 +115,32 @@ def test_the_cause_stays_the_same_object_until_it_changes(waiter: Callable[..., 
     lease.close()
 
 
+def test_those_further_back_hear_who_holds_the_gpu_now(
+    waiter: Callable[..., Waiter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not woken at once, since it is not their turn, but they do not name one who is gone for long either."""
+    monkeypatch.setattr("sweeper.lease.waiter.NEWS", 0.05)
+    lease = lease_of(waiter("python old.py", allowed=(0,)))
+    queue = [waiter(f"python new-{number}.py", allowed=(0,)) for number in range(5)]
+    assert all(refused(one) for one in queue)
+    last = queue[-1]
+    assert "python old.py" in last.waiting_for().text
+    assert "its turn behind 4 others" in last.waiting_for().text
+    lease.close()
+    assert select.select([last], [], [], 0)[0] == [], "nobody that far back is woken by a holder's end"
+    lease = lease_of(queue[0])
+    assert select.select([last], [], [], 10)[0] == [last]
+    assert last.try_acquire() is None
+    seconds = last.timeout()
+    assert seconds is not None
+    assert 0 < seconds <= 0.05
+    time.sleep(seconds)
+    assert last.try_acquire() is None
+    assert "python new-0.py" in last.waiting_for().text
+    assert "its turn behind 3 others" in last.waiting_for().text
+    lease.close()
+
+
 def test_the_waiter_is_woken_when_the_holder_goes(waiter: Callable[..., Waiter]) -> None:
     lease = lease_of(waiter(count=None))
     second = waiter()

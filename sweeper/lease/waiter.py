@@ -5,8 +5,8 @@ on the GPUs settle the rest, without blocking. So nobody who is stopped or kille
 beyond keeping his place in the queue while he lives.
 
 Only the two first for a GPU watch its holders and ask the driver; every other waiter watches the two before it. Whoever
-leaves the queue wakes the two behind it, and whoever finds another's turn come wakes that one. As a safety net each
-looks again once a minute.
+leaves the queue wakes the two behind it, and whoever finds another's turn come wakes that one. The others are told, and
+look within seconds, so that they say whom they wait for now. As a safety net each looks again once a minute.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from sweeper.lease import asking, claims, devices, evidence, turns, words
 from sweeper.lease import folder as places
 from sweeper.lease.claims import Claim
 from sweeper.lease.hold import Lease, take
-from sweeper.lease.wake import Wake, poke
+from sweeper.lease.wake import Wake, poke, tell
 from sweeper.lease.words import Wait
 from sweeper.model import GpuRequest
 
 NEAREST = 2  # how many watch the same thing, so that one of them may be stopped
 DRIVER = 5.0  # seconds between two readings of what only the driver knows
 BLIND = 0.5  # seconds between two looks of the first in line where the kernel could not be asked to wake it
+NEWS = 2.0  # seconds until those further back look who holds the GPUs now
 SAFETY = 60.0
 _LADDER = (0.001, 0.004, 0.02, 0.1, 0.5)  # seconds after being woken: drivers and locks are let go a moment later
 
@@ -113,8 +114,12 @@ class Waiter:
 
     def try_acquire(self) -> Lease | None:
         """The lease, or None where it is not to be had now. Does not block. Raises OSError, SweepError."""
-        if self._wake.drain():
+        woken, news = self._wake.drain()
+        if woken:
             self._steps = 0
+        elif news and self._again is not None and (now := time.monotonic()) < self._again:
+            self._again = min(self._again, now + NEWS * (0.5 + random.random() / 2))
+            return None
         for _ in range(3):
             outcome = self._look()
             if isinstance(outcome, Lease):
@@ -126,11 +131,11 @@ class Waiter:
     def close(self) -> None:
         """Leave the queue. Twice does nothing, and after a lease was given only what waiting took is let go."""
         if self._descriptor >= 0:
-            behind = turns.neighbours(self.claim, self._queue(self._read()), NEAREST, after=True)
+            queue = self._queue(self._read())
             (self.folder / self.claim.name).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
-            poke(other.wake for other in behind)
+            self._announce(queue)
         if self._wake is not None:
             self._wake.close()
 
@@ -185,7 +190,6 @@ class Waiter:
         if isinstance(taken, str):
             self._trouble = {taken: "held"}
             return None
-        behind = turns.neighbours(self.claim, queue, NEAREST, after=True)
         now = replace(
             self.claim, state=claims.HOLDING, gpus=tuple(uuids), since=time.time(), began=claims.ticks_now(), wake=""
         )
@@ -198,8 +202,15 @@ class Waiter:
             raise
         self._descriptor = -1
         self._again = None
-        poke(other.wake for other in behind)
+        self._announce(queue)
         return lease
+
+    def _announce(self, queue: Sequence[Claim]) -> None:
+        """We have left the queue: wake those right behind us, and let the others know who is before them now."""
+        behind = turns.neighbours(self.claim, queue, NEAREST, after=True)
+        poke(other.wake for other in behind)
+        told = {self.claim.name, *(other.name for other in behind)}
+        tell(other.wake for other in queue if other.name not in told)
 
     def _sleep(
         self,

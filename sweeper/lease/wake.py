@@ -21,6 +21,7 @@ _CLOSED = 0x008 | 0x400  # IN_CLOSE_WRITE | IN_DELETE_SELF
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # the values of IN_NONBLOCK and IN_CLOEXEC
 _EVENT = struct.Struct("iIII")
 _NAME = re.compile(r"^[0-9a-f]{16}$")
+_LOOK, _NEWS = b"!", b"?"  # letters: look at once; what you wait for has changed, but it is not your turn
 
 
 class Wake:
@@ -41,17 +42,21 @@ class Wake:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def drain(self) -> bool:
-        """Forget what woke us; say whether anything did."""
-        events = self._epoll.poll(0)
-        for descriptor, _ in events:
+    def drain(self) -> tuple[bool, bool]:
+        """Forget what woke us; say whether it is worth looking at once, and whether there was news."""
+        look = news = False
+        for descriptor, _ in self._epoll.poll(0):
             if descriptor == self._socket.fileno():
-                self._empty_socket()
+                letters = self._empty_socket()
+                look = look or letters != {_NEWS}
+                news = news or _NEWS in letters
             elif descriptor == self._inotify:
                 self._empty_inotify()
+                look = True
             else:
                 self._forget(descriptor)
-        return bool(events)
+                look = True
+        return look, news
 
     def processes(self, wanted: Iterable[tuple[int, int]]) -> bool:
         """Be woken by the end of these processes (pid, start ticks) and no others; False if one is already over."""
@@ -102,12 +107,13 @@ class Wake:
                 self._epoll.register(self._inotify, select.EPOLLIN)
         return self._inotify >= 0
 
-    def _empty_socket(self) -> None:
+    def _empty_socket(self) -> set[bytes]:
+        letters = set()
         try:
             while True:
-                self._socket.recv(16)
+                letters.add(self._socket.recv(16))
         except BlockingIOError:
-            return
+            return letters
 
     def _empty_inotify(self) -> None:
         try:
@@ -130,11 +136,20 @@ class Wake:
 
 def poke(names: Iterable[str]) -> None:
     """Tell the waiters of these names to look again. A full mailbox needs no further letter."""
+    _send(names, _LOOK)
+
+
+def tell(names: Iterable[str]) -> None:
+    """Tell the waiters of these names that what they wait for has changed; they look when they find the time."""
+    _send(names, _NEWS)
+
+
+def _send(names: Iterable[str], letter: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
         for name in names:
             if _NAME.match(name):
                 try:
-                    sender.sendto(b"!", _address(name))
+                    sender.sendto(letter, _address(name))
                 except OSError:
                     continue  # it is over, or has a letter waiting, or lives in another network namespace
 
