@@ -40,7 +40,8 @@ def resume(sweep: paths.SweepDir) -> bool:
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
         store.synced()  # what was ordered outlasts a power cut
         index.remember(sweep)
-        wish = replace(wish_of(store, sweep), want=RUN, why="")
+        before = wish_of(store, sweep)
+        wish = replace(before, want=RUN, why="")
         left = (*model.UNFINISHED, model.STOPPED, model.LOST)
         alive = launch.alive(sweep)
         if not alive and not any(store.counts().get(state) for state in left):
@@ -49,6 +50,7 @@ def resume(sweep: paths.SweepDir) -> bool:
         with store:
             _hear_of_stops(store)
             store.requeue_all((model.STOPPED,))  # what failed or was lost meanwhile is the scheduler's to judge
+            store.ask_again(all_stop=before.want == STOP)
             store.set_wish(wish)
         _set_going(sweep, store, wish)
         return True
@@ -71,12 +73,14 @@ def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
     with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
         store.synced()  # what was ordered outlasts a power cut
         index.remember(sweep)
-        wish = replace(wish_of(store, sweep), want=RUN, why="")
+        before = wish_of(store, sweep)
+        wish = replace(before, want=RUN, why="")
         states = [state for state in model.OUTCOMES if runs or state != model.DONE]
         if runs:
             check_runs(store, runs)
+            asked = set(runs) - set(store.stops())
             for record in store.records(FLIGHT):
-                if record.number in runs and as_it_is(record).state in FLIGHT:
+                if before.want != STOP and record.number in asked and as_it_is(record).state in FLIGHT:
                     raise InputError(
                         f"run {record.number} is {record.state}: "
                         f"sweep stop {sweep.name} {record.number} ends it, and then it can be tried again"
@@ -88,6 +92,7 @@ def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
             launch.catch_up(store, sweep)
         with store:
             again = store.requeue_all(states, runs or None)
+            again += store.ask_again(all_stop=before.want == STOP, numbers=runs or None)
             if again:
                 store.set_wish(wish)
         if again:

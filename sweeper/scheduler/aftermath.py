@@ -62,6 +62,7 @@ class Aftermath:
         if self.line.store.stale:
             raise sqlite3.OperationalError(STALE)
         with self.line.store:
+            ordered = outcome.outcome == model.STOPPED and self.line.store.asked_again(number)
             self.line.store.set_outcome(number, outcome)
             _, failures, ooms = self.line.store.tries(number)
             again = self.line.wish.want != STOP and (
@@ -71,8 +72,14 @@ class Aftermath:
                     and failures + max(0, ooms - spec.retries_oom) <= spec.retries
                 )
             )
-            if again:
+            if ordered:
+                self.line.store.requeue_all([model.STOPPED], [number])
+            elif again:
                 self.line.store.requeue(number)
+        if ordered:
+            self.put_back(number)
+            self.word.log(f"run {number}: stopped, and queued again since")
+            return
         if again:
             self.put_back(number)
             self.word.log(f"run {number}: {outcome.outcome}, {outcome.reason}; tried again")
@@ -80,6 +87,16 @@ class Aftermath:
         reason = self.word.ended(spec, number, outcome)
         if reason and self.line.wish.want == RUN:
             self.stop(reason)
+
+    def withdraw(self, number: int, state: str, why: str) -> None:
+        """Enter that a run was ended, or could not go, before it had begun."""
+        with self.line.store:
+            ordered = state == model.STOPPED and self.line.store.asked_again(number)
+            self.line.store.set_state(number, state, why)
+            if ordered:
+                self.line.store.requeue_all([model.STOPPED], [number])
+        if ordered:
+            self.put_back(number)
 
     def settle(self, number: int) -> None:
         """A run whose supervisor is gone: what its folder says counts; else it is lost, and ended for certain."""

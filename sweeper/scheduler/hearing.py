@@ -81,7 +81,7 @@ class Hearing:
             self.slots.not_begun(number, str(message["why"]), passing=bool(message.get("full")))
         elif kind == "withdrawn":
             worker.number = 0
-            self.line.store.set_state(number, str(message["outcome"]), str(message["why"]))
+            self.aftermath.withdraw(number, str(message["outcome"]), str(message["why"]))
         elif kind == "unrecorded":
             worker.recorded = True
             worker.number = 0

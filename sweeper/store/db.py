@@ -192,7 +192,7 @@ class Store(Database):
     def set_lost(self, number: int, attempts: int, limit: int) -> str:
         """Count a lost attempt: the run is queued again, or has failed after ``limit`` of them. Gives its new state."""
         self.connection.execute(
-            "UPDATE runs SET losses = losses + 1, attempts = ?, "
+            "UPDATE runs SET losses = losses + 1, attempts = ?, stop = (stop = 1), "
             "state = CASE WHEN losses + 1 >= ? THEN 'failed' ELSE 'queued' END, "
             "note = CASE WHEN losses + 1 >= ? THEN 'lost ' || (losses + 1) || ' times in a row' ELSE note END "
             "WHERE number = ?",
@@ -228,6 +228,24 @@ class Store(Database):
     def ask_stop(self, numbers: Iterable[int]) -> None:
         """Ask for these runs to be stopped, or not to be started."""
         self.connection.executemany("UPDATE runs SET stop = 1 WHERE number = ?", ((number,) for number in numbers))
+
+    def ask_again(self, *, all_stop: bool, numbers: Iterable[int] | None = None) -> list[int]:
+        """Have those that are still being ended by an earlier stop (``all_stop``: of the whole sweep) queued again as
+        soon as they have ended. Gives them."""
+        rows = self.connection.execute(
+            "SELECT number FROM runs WHERE wanted AND state IN (?, ?) AND (stop OR ?)",
+            (model.WAITING, model.RUNNING, all_stop),
+        )
+        only = None if numbers is None else set(numbers)
+        found = [int(row[0]) for row in rows if only is None or row[0] in only]
+        self.connection.executemany("UPDATE runs SET stop = 2 WHERE number = ?", ((number,) for number in found))
+        return found
+
+    def asked_again(self, number: int) -> bool:
+        """Whether a run was ordered again after its stop, and the whole sweep was not stopped since."""
+        row = self.connection.execute("SELECT stop = 2 FROM runs WHERE number = ?", (number,)).fetchone()
+        wish = self.wish()
+        return row is not None and bool(row[0]) and wish is not None and wish.want != STOP
 
     def stops(self) -> list[int]:
         return [int(row[0]) for row in self.connection.execute("SELECT number FROM runs WHERE stop = 1")]

@@ -14,7 +14,7 @@ from sweeper.grid import Points
 from sweeper.spec import Spec, read_spec
 from sweeper.store import catalog
 from sweeper.store.catalog import Catalog
-from sweeper.store.db import Store, Wish
+from sweeper.store.db import STOP, Store, Wish
 
 SOURCE = "source"  # the flag that holds the text of the sweep file as last launched
 AGAIN = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED, model.LOST)
@@ -79,6 +79,9 @@ def enqueue(
         new = sum(generation.count for generation in store.generations()[len(generations) :])
         left = store.counts().get(model.QUEUED, 0)
         requeued = store.requeue_all(again)
+        if model.STOPPED in again:
+            before = store.wish()
+            requeued += store.ask_again(all_stop=before is not None and before.want == STOP)
         store.set_wish(wish)
         store.set_flag(SOURCE, spec.source)
         done = store.counts().get(model.DONE, 0)
