@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from sweeper import control, gpus
+from sweeper import control, gpus, paths
 from sweeper.cli import looking
 from sweeper.lease import Wait, Waiter, evidence, folder
 from sweeper.model import GpuRequest
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["nvml_standin"]
 CHAIN = "command: echo $CUDA_VISIBLE_DEVICES >> tally && true {args}\ngrid: {x: [1, 2, 3]}\nhold: true\n"
+SWEEP = f"PYTHONPATH={shlex.quote(paths.import_path())} {shlex.quote(sys.executable)} -m sweeper"
 SOON = 20.0  # seconds; a waiter that nothing wakes looks again after a minute
 
 
@@ -87,6 +91,76 @@ def test_a_lock_that_cannot_be_opened_passes(shop: Workshop, machine: StandIn) -
     assert shop.finish()["done"] == 3
 
 
+GB = 1_000_000_000
+OOM = "echo 'torch.OutOfMemoryError: CUDA out of memory.'; exit 1"
+
+
+def attempts(shop: Workshop) -> list[list[str]]:
+    """GPUs, run and attempt of each attempt, in order."""
+    return [line.split() for line in shop.lines("tally")]
+
+
+def chain(work: str, **keys: str) -> str:
+    lines = [f'command: "echo $CUDA_VISIBLE_DEVICES {{x}} $SWEEP_ATTEMPT >> tally; {work}"', "hold: true"]
+    return "\n".join([*lines, *(f"{key}: {value}" for key, value in {"grid": "{x: [1, 2, 3]}", **keys}.items())]) + "\n"
+
+
+FIRST_OF_1 = f"if [ {{x}}$SWEEP_ATTEMPT = 11 ]; then {OOM}; fi"
+
+
+def test_a_run_out_of_memory_gets_a_larger_gpu(shop: Workshop, machine: StandIn) -> None:
+    machine.gpus[1].total = 80 * GB
+    machine.save()
+    assert shop.run(chain(FIRST_OF_1, gpus="1", retries_oom="1")) == {"done": 3}
+    assert ["0", "1", "1"] in attempts(shop)
+    assert ["1", "1", "2"] in attempts(shop)
+    assert attempts(shop)[-1] == ["1", "3", "1"], "what is roomier is kept"
+
+
+def test_a_run_out_of_memory_is_alone_and_the_others_share_again(shop: Workshop, machine: StandIn) -> None:
+    states = f"if [ {{x}}$SWEEP_ATTEMPT = 11 ]; then {OOM}; fi; {SWEEP} gpus --json >> states"
+    assert shop.run(chain(states, gpus="1", per_gpu="2", gpus_allowed="[2]", retries_oom="1")) == {"done": 3}
+    shown = json.JSONDecoder()
+    text, found = (shop.folder / "states").read_text(), []
+    while text.strip():
+        rows, end = shown.raw_decode(text)
+        found.append(rows[2]["state"])
+        text = text[end:].lstrip()
+    order = [line[1:] for line in attempts(shop) if line[1:] != ["1", "1"]]
+    assert dict(zip(map(tuple, order), found, strict=True)) == {
+        ("1", "2"): "held",
+        ("2", "1"): "shared",
+        ("3", "1"): "shared",
+    }
+
+
+def test_what_is_roomy_enough_is_kept_for_the_retry(shop: Workshop, machine: StandIn) -> None:
+    until = "while [ ! -e go ]; do sleep 0.02; done"
+    work = f"if [ $SWEEP_ATTEMPT = 1 ]; then {until}; {OOM}; fi"
+    shop.launch(chain(work, gpus="1", gpus_allowed="[2]", retries_oom="1", grid="{x: [1, 2]}"))
+    wait_for(lambda: attempts(shop), what=shop.tell())
+    colleague = Waiter(GpuRequest(count=1, allowed=(2,)), {"command": "colleague"})
+    assert colleague.try_acquire() is None
+    (shop.folder / "go").touch()
+    while (lease := colleague.try_acquire()) is None:
+        assert shop.alive(), "the chain did not let its GPU go at its end"
+        time.sleep(0.005)
+    assert len(attempts(shop)) == 4, "nobody came between its runs"
+    lease.close()
+    colleague.close()
+    assert shop.finish() == {"done": 2}
+
+
+def test_another_number_of_gpus_is_taken_up(shop: Workshop, machine: StandIn) -> None:
+    text = chain("if [ {x} = 1 ]; then while [ ! -e go ]; do sleep 0.02; done; fi", gpus="1")
+    shop.launch(text)
+    wait_for(lambda: attempts(shop), what=shop.tell())
+    shop.launch(text.replace("gpus: 1", "gpus: 2"))
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"done": 3}
+    assert [line[0] for line in attempts(shop)] == ["0", "0,1", "0,1"]
+
+
 class Scripted:
     """A waiter that is to be looked at again after so many seconds, and then has its lease."""
 
@@ -127,4 +201,29 @@ def test_an_earlier_look_does_not_wait_for_a_later_one(capsys: pytest.CaptureFix
         assert time.monotonic() < deadline
         time.sleep(0.001)
         loop.do_later()
+    os.close(waiter.writer)
+
+
+def test_looks_that_were_overtaken_are_not_made(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each time that it is woken it looks again in a moment, then after a minute: only one such look may stay due."""
+    loop, engine = Loop(), Chain(lambda _channel, _lease: None)
+    holding = Holding(engine, loop, print)
+    moments = [*[0.0, 30.0] * 50, 30.0]
+    looks = 0
+
+    class Woken(Scripted):
+        def try_acquire(self) -> Any:
+            nonlocal looks
+            looks += 1
+
+    waiter = Woken(*moments)
+    holding.waiter = cast("Waiter", waiter)
+    for _ in range(50):
+        holding._try()  # something woke it
+        loop.do_later()
+    assert looks == 100
+    for pending in list(loop._later):
+        pending[1]()
+    assert looks <= 101, "one of them is still due"
+    waiter.close()
     os.close(waiter.writer)

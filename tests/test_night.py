@@ -18,6 +18,7 @@ import pytest
 
 from sweeper import control, lease, model
 from sweeper.model import GpuRequest
+from sweeper.supervisor.leasing import roomier
 from tests.conftest import Workshop, end_all, processes_of, wait_for
 
 if TYPE_CHECKING:
@@ -364,6 +365,31 @@ def test_memory_runs_out_so_often_and_no_oftener(gpus: tuple[Workshop, StandIn])
     counts = shop.run(gpu_file("echo CUDA out of memory; exit 1", "[1]", retries_oom="2"), 1)
     assert counts == {"out_of_memory": 1}
     assert len(seen(shop)) == 3
+
+
+@pytest.mark.parametrize(("count", "totals"), [("2", (40, 80, 40, 40)), ("all", (80, 40, 80, 80))])
+def test_no_more_is_asked_for_than_so_many_gpus_have(
+    gpus: tuple[Workshop, StandIn], count: str, totals: tuple[int, ...]
+) -> None:
+    shop, machine = gpus
+    for gpu, total in zip(machine.gpus, totals, strict=True):
+        gpu.total = total * GB
+    machine.save()
+    work = "if [ $SWEEP_ATTEMPT = 1 ]; then echo CUDA out of memory; exit 1; fi"
+    assert shop.run(gpu_file(work, "[1]", gpus=count, retries_oom="1"), 1) == {"done": 1}, shop.tell()
+    assert len(seen(shop)) == 2
+
+
+@pytest.mark.parametrize(
+    ("had", "total", "wanted"), [(30.0, 40, 31.5), (39.9, 40, 36.1), (39.9, 80, 41.895), (7.4, 8, 7.03)]
+)
+def test_what_is_asked_for_after_memory_ran_out(machine: StandIn, had: float, total: int, wanted: float) -> None:
+    """More than it had where there is more; else a little less, or a desktop that grew would keep it waiting."""
+    for gpu in machine.gpus[1:]:
+        gpu.total = total * GB
+    machine.save()
+    request = GpuRequest(count=3, more_than=round(had * GB))
+    assert roomier(request, {}).memory == round(wanted * GB)
 
 
 # -- a colleague in the queue --------------------------------------------------------------------------------------

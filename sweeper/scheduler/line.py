@@ -101,7 +101,6 @@ class Line:
             params = dict(self._catalog.params(number))
             key = self.template.key(params)
             run = self.sweep.run(paths.folder_name(number, command.texts(params)))
-        _, _, ooms = self.store.tries(number)
         run.path.mkdir(exist_ok=True)
         job = Job(
             sweep=self.sweep.name,
@@ -116,7 +115,7 @@ class Line:
             env=dict(self.spec.env),
             timeout=self.spec.timeout,
             grace=self.spec.grace,
-            gpus=self._gpus(run, ooms),
+            gpus=self.request(number),
             stall=self.spec.stall,
         )
         paths.replace(run.job, json.dumps(job.to_json(), ensure_ascii=False))
@@ -124,13 +123,19 @@ class Line:
             self.store.touch(number, key, job.params, job.texts, run.path.name)
         return run
 
-    def _gpus(self, run: paths.RunDir, ooms: int) -> GpuRequest:
+    def request(self, number: int) -> GpuRequest:
         """What the run asks for; after it ran out of memory: a GPU alone, with more free than it had."""
         asked = self.wish.options.get("gpu")
         request = GpuRequest() if asked is None else GpuRequest.from_json(asked)
+        _, _, ooms = self.store.tries(number)
         if not ooms or request.count == 0:
             return request
-        last = folders.history(run).attempt
+        record = self.store.record(number)
+        last = (
+            None
+            if record is None or record.folder is None
+            else folders.history(paths.RunDir(Path(record.folder))).attempt
+        )
         return replace(request, per_gpu=1, more_than=(last.gpu_free or 0) if last is not None else 0)
 
     def title(self, number: int) -> str:

@@ -123,6 +123,8 @@ class Slots:
         if number is None:
             self.crew.dismiss(worker)
             return True
+        if not self._has_gpus(number):
+            return False
         try:
             run = self.line.make(number)
         except (OSError, KeyError) as error:
@@ -133,6 +135,19 @@ class Slots:
             return False
         self.crew.hand(worker, number, str(run.path))
         return True
+
+    def _has_gpus(self, number: int) -> bool:
+        """Whether what a chain holds will do for this run; else it is queued again, and once nothing of the chain is on
+        them others are asked for."""
+        busy = self.busy
+        if self.holding.serves(self.line, number, alone=not busy):
+            return True
+        if not busy:
+            for worker in self.crew.at(Stage.OPENING, Stage.IDLE):  # they have inherited them
+                self.crew.dismiss(worker)
+            self.holding.exchange(self.line, number)
+        self.line.put_back(number)
+        return False
 
     def take_back(self, worker: Worker, *, back: bool = True) -> None:
         """A run was prepared and is not wanted (now)."""

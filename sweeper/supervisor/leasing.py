@@ -37,7 +37,7 @@ class Leasing:
             "pid": os.getpid(),
             "run_dir": str(run.run.path),
         }
-        self.waiter = lease.Waiter(_roomier(run.job.gpus, run.environment), who, env=run.environment)
+        self.waiter = lease.Waiter(roomier(run.job.gpus, run.environment), who, env=run.environment)
 
     def try_acquire(self) -> bool:
         """Whether they are ours now. Raises OSError, SweepError."""
@@ -88,13 +88,16 @@ class Leasing:
         return min((gpu.memory_total - gpu.memory_used for gpu in self.lease.gpus), default=None)
 
 
-def _roomier(request: GpuRequest, environment: Mapping[str, str]) -> GpuRequest:
-    """The request of a run that ran out of memory: somewhat more free than it had, but no more than can ever be free
-    on a GPU that it may use (a driver always takes a little of it)."""
+def roomier(request: GpuRequest, environment: Mapping[str, str]) -> GpuRequest:
+    """The request of a run that ran out of memory: more free than it had, where so much can ever be free on as many
+    GPUs as it needs; else about what it had. A driver always takes a little of a GPU, and a desktop somewhat more.
+    Raises InputError where the GPUs cannot be had at all."""
     if not request.more_than:
         return request
     from sweeper import gpus
 
-    totals = [gpu.memory_total for gpu in gpus.resolve(request, gpus.visible(environment)).allowed]
-    wanted = min(request.more_than * 105 // 100, max(totals) * 95 // 100)
+    asked = gpus.resolve(request, gpus.visible(environment))
+    most = sorted(gpu.memory_total for gpu in asked.allowed)[-asked.count] * 95 // 100
+    more = request.more_than * 105 // 100
+    wanted = more if more <= most else min(request.more_than, most) * 95 // 100
     return replace(request, memory=max(request.memory, wanted))
