@@ -113,7 +113,7 @@ class Slots:
             self.crew.open()
         except (errors.SweepError, OSError) as error:
             self.word.log(f"no window could be opened: {error}")
-            self.trouble(passing=isinstance(error, OSError) and error.errno in PASSING)
+            self.trouble(f"no window could be opened: {error}", passing=isinstance(error, OSError) and error.errno in PASSING)
             return
         self.loop.at(0.0, lambda: None)  # the next one after a look at what supervisors say
 
@@ -172,17 +172,17 @@ class Slots:
             self.line.store.set_state(number, model.FAILED, f"it cannot be started: {why}")
         if not passing:
             self.struck ^= {number}
-        self.trouble(passing=passing)
+        self.trouble(why, passing=passing)
 
-    def trouble(self, *, passing: bool) -> None:
+    def trouble(self, why: str, *, passing: bool) -> None:
         """Something kept a supervisor from its run: what passes is waited for, the rest is an error before long."""
         if passing:
             self.hold_until = time.monotonic() + AGAIN
         else:
-            self.count_death()
+            self.count_death(why)
             self.hold_until = time.monotonic() + HANGUP_PAUSE
 
-    def count_death(self) -> None:
+    def count_death(self, why: str = "its supervisor died") -> None:
         """One more that could start no run."""
         self.deaths += 1
         if self.deaths == 1:
@@ -190,4 +190,5 @@ class Slots:
             self.hold_until = max(self.hold_until, time.monotonic() + 0.1)
         if self.deaths >= STANDBY_DEATHS:
             self.deaths = 0
-            self.stop(f"{STANDBY_DEATHS} supervisors died before they could start a run; see {self.place.sweep.log}")
+            why = " ".join(why.split())
+            self.stop(f"{STANDBY_DEATHS} times in a row no run could be started: {why}; see {self.place.sweep.log}")
