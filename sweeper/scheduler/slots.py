@@ -113,7 +113,9 @@ class Slots:
             self.crew.open()
         except (errors.SweepError, OSError) as error:
             self.word.log(f"no window could be opened: {error}")
-            self.trouble(f"no window could be opened: {error}", passing=isinstance(error, OSError) and error.errno in PASSING)
+            self.trouble(
+                f"no window could be opened: {error}", passing=isinstance(error, OSError) and error.errno in PASSING
+            )
             return
         self.loop.at(0.0, lambda: None)  # the next one after a look at what supervisors say
 
