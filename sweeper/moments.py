@@ -27,6 +27,14 @@ def at(text: str) -> str:
     return _MARK.sub(lambda found: f"since {_day_and_time(int(found[1]))}", text)
 
 
+def folded(text: str) -> str:
+    """``text`` in lines that fit into any terminal: tmux scrolls the beginning of a longer one away where a window that
+    was opened wider is looked at."""
+    import textwrap  # only those who wait need it
+
+    return "\r\n".join(textwrap.wrap(at(text), 78, subsequent_indent="    ", break_on_hyphens=False))
+
+
 def without(text: str) -> str:
     """``text`` with its moments left out: equal while nothing else has changed."""
     return _MARK.sub("", text)

@@ -51,7 +51,9 @@ def test_it_says_whom_it_waits_for_and_keeps_what_it_got(
     shop.launch(f"{CHAIN}gpus: all\n")
     me = f"{evidence.user(os.geteuid())}: python train.py --lr 3 (pid {os.getpid()}, "
     wait_for(lambda: waits(shop).startswith(f"GPU 0, held by {me}since @"))
-    assert f"[sweep: waits for GPU 0, held by {me}since " in shop.tmux("capture-pane", "-p", "-J", "-t", "sweep-s:")
+    window = shop.tmux("capture-pane", "-p", "-t", "sweep-s:")
+    assert f"[sweep: waits for GPU 0, held by {me}since " in " ".join(window.split())
+    assert max(map(len, window.splitlines())) < 80
     looking.status("s", None, as_json=False)
     assert f"\n  waiting for GPU 0, held by {me}for 0:" in capsys.readouterr().out
     row = gpus.snapshot()[0]

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from sweeper import control, errors, launch, model, paths
+from sweeper.store import Store
 from tests.conftest import Workshop, wait_for
 
 TWO = "command: 'echo {x} >>tally; while ! test -e end; do sleep 0.05; done; test ! -e bad'\ngrid: {x: [1, 2]}\n"
@@ -104,3 +105,22 @@ def test_what_ended_alone_is_told_once(shop: Workshop) -> None:
     )
     assert now.unwell_count == len(now.unwell) == 2
     assert now.flight == []
+
+
+def test_one_that_began_when_nobody_scheduled_any_more_runs_and_waits_no_longer(shop: Workshop) -> None:
+    """Its scheduler was killed while it waited for a GPU, and it got it before it heard of that."""
+    interrupted(shop)
+
+    def forget(store: Store) -> None:
+        store.set_state(1, model.WAITING, "GPU 0, held by alice: train.py (pid 42, since @5)")
+        store.connection.execute("UPDATE runs SET attempts = 0, started = NULL WHERE number = 1")
+
+    shop.ask(forget)
+    status = shop.ask(lambda store: control.status(shop.sweep, store))
+    assert status.counts == {model.RUNNING: 2}
+    attempt = shop.attempt(1)
+    assert attempt is not None
+    assert [(one.state, one.note) for one in status.flight] == [(model.RUNNING, "")] * 2
+    assert attempt.started in [one.started for one in status.flight]
+    (shop.folder / "end").touch()
+    wait_for(lambda: all(shop.outcome(number) for number in (1, 2)))

@@ -37,3 +37,10 @@ def test_nothing_else_is_touched() -> None:
     text = "since 14:02, since @, since @x, nonsince @5, since @123456789012"
     assert moments.ago(text) == moments.at(text) == moments.without(text) == text
     assert moments.without(f"a {moments.mark(5)} b") == moments.without(f"a {moments.mark(6)} b")
+
+
+def test_a_window_shows_all_of_it_however_narrow_it_becomes() -> None:
+    text = f"run 3 waits for GPU 0, held by alice: {'/a-long-path' * 20} --lr=1e-3 (pid 42, {moments.mark(THEN)}), or 1"
+    lines = moments.folded(text).split("\r\n")
+    assert max(map(len, lines)) <= 78
+    assert "".join("".join(lines).split()) == "".join(moments.at(text).split())

@@ -154,9 +154,9 @@ def launched(*processes: subprocess.Popen[str]) -> None:
 
 
 def waits(window: str) -> str:
-    """The last that a window says of what it waits for."""
-    found = [line for line in window.splitlines() if " waits for " in line]
-    return found[-1] if found else ""
+    """The last that a window says of what it waits for, its lines joined."""
+    before, begins, text = " ".join(window.split()).rpartition(" waits for ")
+    return before[-10:] + begins + text
 
 
 def windows_say(night: Night, person: Person, holder: dict[str, Any]) -> None:

@@ -6,13 +6,21 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sweeper import model, procs, tmux
+from sweeper import errors, model, procs, tmux
+from sweeper.cli import looking
+from sweeper.lease import Waiter
+from sweeper.model import GpuRequest
 from sweeper.scheduler.engines import KEPT
 from tests.conftest import Workshop, wait_for
 
+if TYPE_CHECKING:
+    from nvml_standin import StandIn
+
+pytest_plugins = ["nvml_standin"]
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
 WAITING = f"command: 'echo hello {{x}}; {UNTIL_GO}'\ngrid: {{x: [1, 2, 3, 4]}}\n"
 
@@ -40,6 +48,27 @@ def test_each_run_has_a_window_with_its_output_and_its_parameters_as_name(shop: 
     go(shop)
     assert shop.finish() == {"done": 4}
     wait_for(lambda: not shop.tmux("list-sessions"), what="the session's end when all went well")
+
+
+def test_the_window_of_a_run_that_waits_has_its_name_and_is_found(shop: Workshop, machine: StandIn) -> None:
+    waiter = Waiter(GpuRequest(count=None), {"command": "python train.py"})
+    lease = waiter.try_acquire()
+    assert lease is not None
+    shop.launch(f"{WAITING}gpus: 1", 2)
+    for run in ("1,x=1", "2,x=2"):
+        wait_for(lambda run=run: "held by" in shown(shop, run), what=str(windows(shop)))
+        text = " ".join(shown(shop, run).split())
+        assert text.startswith(f"sweep: run {run[0]} waits for GPU 0, held by ")
+        assert f": python train.py (pid {os.getpid()}, since " in text
+    with pytest.raises(errors.InputError, match="attach needs a terminal"):  # and not: it has no window
+        looking.attach("s", 2, None)
+    with pytest.raises(errors.InputError, match="run 4 of s has no window"):
+        looking.attach("s", 4, None)
+    lease.close()
+    waiter.close()
+    wait_for(lambda: "hello 2" in shown(shop, "2,x=2"))
+    go(shop)
+    assert shop.finish() == {"done": 4}
 
 
 def test_the_chain_is_one_window_that_can_be_typed_into(shop: Workshop) -> None:

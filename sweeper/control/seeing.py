@@ -87,7 +87,7 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
 def as_it_is(record: RunRecord) -> RunRecord:
     """A run in flight as its lock tells: the scheduler may be gone, and the run as well."""
     if record.folder is None or folders.is_held(paths.RunDir(Path(record.folder)).lock):
-        return record
+        return _unheard(record) if record.state == model.WAITING else record
     past = folders.history(paths.RunDir(Path(record.folder)))
     if past.outcome is not None and past.attempts >= record.attempts:
         return replace(record, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
@@ -95,12 +95,13 @@ def as_it_is(record: RunRecord) -> RunRecord:
 
 
 def _unheard(record: RunRecord) -> RunRecord:
-    """A queued run as its folder tells: its scheduler may have been killed before it wrote down that it had begun."""
+    """A queued or waiting run as its folder tells: its scheduler may have been killed before it wrote down that it had
+    begun."""
     run = paths.RunDir(Path(record.folder or ""))
     past = folders.history(run)
     if past.attempts <= record.attempts or past.attempt is None:
         return record
-    begun = replace(record, attempts=past.attempts, started=past.attempt.started, gpus=past.attempt.gpus)
+    begun = replace(record, attempts=past.attempts, started=past.attempt.started, gpus=past.attempt.gpus, note="")
     if past.outcome is not None:
         return replace(begun, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
     return replace(begun, state=model.RUNNING) if folders.is_held(run.lock) else record

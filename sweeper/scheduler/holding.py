@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper import folders, model
+from sweeper import folders, model, moments
 from sweeper.errors import SweepError
 from sweeper.model import GpuRequest
 from sweeper.scheduler.engines import Chain, Engine
@@ -184,7 +184,7 @@ class Holding:
         self.said = text
         self.log(text)
         with contextlib.suppress(OSError):  # its terminal may be gone; the log has it
-            sys.stdout.write(f"[sweep: {text}]\r\n")
+            sys.stdout.write(moments.folded(f"[sweep: {text}]") + "\r\n")
             sys.stdout.flush()
         if self.line is not None:
             self.line.store.set_flag(CHAIN_WAITS, note)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sweeper import model
+from sweeper import model, moments
 from sweeper.channel import Channel
 from sweeper.model import Outcome
 from sweeper.supervisor.attempt import Running
@@ -54,7 +54,8 @@ class Voice:
         if wait.note != self.trouble:
             self.trouble = wait.note
             self.tell("waiting", text=wait.note)
-            self.window.write(f"sweep: run {run.job.number} waits for {wait.lasting}\r\n".encode())
+            lines = moments.folded(f"sweep: run {run.job.number} waits for {wait.note}")
+            self.window.write(f"{lines}\r\n".encode("utf-8", "replace"))
 
     def report(self, trouble: str) -> None:
         """What holds the run up now ('' once it goes on), said whenever it changes."""
