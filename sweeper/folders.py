@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper import model, paths
+from sweeper import model, paths, procs
 from sweeper.model import Attempt, Job, Outcome, RunRecord
 
 LOOKS = 0.05  # seconds within which those who only look at a lock have gone again
@@ -122,6 +122,8 @@ def is_held(lock: Path) -> bool:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except PermissionError:
+        return _is_listed(os.stat(lock))  # another user's: the kernel's list tells it all the same
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -130,6 +132,25 @@ def is_held(lock: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def _is_listed(status: os.stat_result) -> bool:
+    """Whether /proc/locks (proc(5)) has a flock on this file."""
+    wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with open("/proc/locks", encoding="ascii") as file:
+        fields = [line.split() for line in file if "FLOCK" in line]
+    return any(line[1] == "FLOCK" and wanted in line for line in fields)
+
+
+def users(file: Path) -> str:
+    """Who has this file open for writing, and, below, what a person can do about it."""
+    found = {pid: procs.state(pid) for pid in procs.openers(os.fspath(file))}
+    if not found:
+        return "a process that cannot be seen from here\n    try again when it is done"
+    told = ", ".join(f"process {pid}" + (f" ({state})" if state else "") for pid, state in found.items())
+    stopped = " ".join(str(pid) for pid, state in found.items() if state == procs.STOPPED)
+    way = f"kill -CONT {stopped} lets what is stopped go on" if stopped else "try again when that is done"
+    return f"{told}\n    {way}"
 
 
 def open_lock(lock: Path) -> int:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 from sweeper import control, errors, folders, grid, model, paths, spec
 from sweeper.results import SweepData, from_folders
+from sweeper.store import Store, Wish
 
 
 def sweep_data(sweep: paths.SweepDir) -> SweepData:
     """A sweep as the report wants it: from its queue, or from its folders alone where that is another host's, another
     user's, or cannot be opened. Raises OSError."""
     try:
-        store = control.open_sweep(sweep)
+        wish, now, records = control.look(sweep, lambda store: _asked(sweep, store))
     except errors.SweepError:
         return _from_folders(sweep)
-    with contextlib.closing(store):
-        wish = store.wish()
-        now = control.status(sweep, store, unwell=0)
-        records = [record for record in store.records() if record.wanted or record.state == model.DONE]
     flight = {record.number: record for record in now.flight}
     file = wish.file if wish is not None else None
     read = _read(sweep, file)
@@ -34,6 +30,11 @@ def sweep_data(sweep: paths.SweepDir) -> SweepData:
         file=file,
         **_said(read),
     )
+
+
+def _asked(sweep: paths.SweepDir, store: Store) -> tuple[Wish | None, control.Status, list[model.RunRecord]]:
+    records = [record for record in store.records() if record.wanted or record.state == model.DONE]
+    return store.wish(), control.status(sweep, store, unwell=0), records
 
 
 def _from_folders(sweep: paths.SweepDir) -> SweepData:

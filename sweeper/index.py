@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import socket
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from sweeper import folders, paths
+from sweeper import folders, obstacle, paths
 from sweeper.errors import InputError
 
 LIMIT = 1000  # sweeps remembered
@@ -34,7 +34,17 @@ def _file() -> Path:
 
 def entries() -> list[Entry]:
     """The sweeps of this user that still stand, the one used last first."""
-    return [entry for entry in _remembered() if os.path.isdir(entry.path)]
+    return [entry for entry in _remembered() if _stands(entry.path)]
+
+
+def _stands(path: Path) -> bool:
+    """Whether a folder is there, or may be: behind a closed one, that cannot be told."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _remembered() -> list[Entry]:
@@ -56,7 +66,7 @@ def remember(sweep: paths.SweepDir) -> None:
         try:
             folders.take_lock(lock, LOCKED)  # or two at once would each forget the other's
             # One whose runs folder is not there either may lie on a disk that is not mounted yet.
-            kept = [one for one in _remembered() if one.path.is_dir() or not one.path.parent.is_dir()]
+            kept = [one for one in _remembered() if _stands(one.path) or not _stands(one.path.parent)]
             known = {str(one.path): one.used for one in kept[: LIMIT - 1]}
             known[str(sweep.path)] = time.time()
             paths.replace(file, json.dumps(known, indent=0), sync=True)  # after a reboot resume --all reads it
@@ -73,13 +83,23 @@ def runs_dir(given: str | None, spec_says: Path | None = None) -> Path:
 
 
 def is_sweep(path: Path) -> bool:
-    return any(os.path.isfile(path / name) for name in ("sweep.yaml", "queue.db", "owner.json"))
+    """Whether a sweep lies there. What is closed to us counts: who opens it is told so (``check_open``)."""
+    for name in ("sweep.yaml", "queue.db", "owner.json"):
+        try:
+            if stat.S_ISREG(os.stat(path / name).st_mode):
+                return True
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def find(name: str | None, given: str | None = None) -> paths.SweepDir:
     """The sweep called so: in the runs folder here, else anywhere; without a name the one used last.
 
-    A path to a sweep's folder, or its sweep file's name, is understood too. Raises InputError, naming what there is.
+    A path to a sweep's folder, or its sweep file's name, is understood too. Raises InputError, naming what there is,
+    or who closed it.
     """
     here = runs_dir(given)
     known = entries()
@@ -87,24 +107,39 @@ def find(name: str | None, given: str | None = None) -> paths.SweepDir:
         local = [entry for entry in known if given is not None and entry.path.parent == here]
         for entry in local or ([] if given is not None else known):
             if is_sweep(entry.path):
-                return paths.SweepDir(entry.path)
+                return check_open(paths.SweepDir(entry.path))
         raise InputError("no sweep was started yet" + (f" in {here}" if given else "") + ": sweep FILE starts one")
-    if os.sep in name and is_sweep(Path(name)):
-        return paths.SweepDir(Path(os.path.abspath(name)))
-    if os.sep not in name and name not in ("", ".", "..") and is_sweep(here / name):
-        return paths.SweepDir(here / name)
-    matching = [entry.path for entry in known if entry.path.name == name and is_sweep(entry.path)]
-    if matching and given is None:
-        return paths.SweepDir(matching[0])
-    launched = _launched_from(name, here, [entry.path for entry in known] if given is None else [])
-    if launched is not None:
-        return paths.SweepDir(launched)
-    if is_sweep(Path(name)):
-        return paths.SweepDir(Path(os.path.abspath(name)))
+    found = _called(name, here, [entry.path for entry in known], anywhere=given is None)
+    if found is not None:
+        return check_open(paths.SweepDir(found))
     names = list(dict.fromkeys(entry.path.name for entry in known))
     close = get_close_matches(name, names, 1)
     hint = f"; did you mean {close[0]}?" if close else (f"; there are: {', '.join(names[:10])}" if names else "")
     raise InputError(f"there is no sweep called {name!r} in {here} or in your index{hint}")
+
+
+def _called(name: str, here: Path, known: list[Path], *, anywhere: bool) -> Path | None:
+    """The folder of the sweep called so; None where there is none."""
+    places = [Path(os.path.abspath(name))] if os.sep in name else []
+    if os.sep not in name and name not in ("", ".", ".."):
+        places = [here / name, *(path for path in known if path.name == name and anywhere)]
+    # Behind a runs folder that is closed to us may stand anything: taken only where nothing else is called so.
+    found = next((path for path in places if is_sweep(path) and os.path.isdir(path)), None)
+    found = found or _launched_from(name, here, known if anywhere else [])
+    found = found or next((path for path in places if is_sweep(path)), None)
+    return found or (Path(os.path.abspath(name)) if name and is_sweep(Path(name)) else None)
+
+
+def check_open(sweep: paths.SweepDir) -> paths.SweepDir:
+    """The sweep, if its folder can be looked into. Raises InputError that says whose it is."""
+    try:
+        os.stat(sweep.path / "sweep.yaml")
+        os.close(os.open(sweep.path, os.O_RDONLY | os.O_DIRECTORY))
+    except PermissionError as error:
+        raise InputError(f"the sweep {sweep.name!r} is closed to you: {obstacle.explain(error)}") from error
+    except OSError:
+        return sweep  # whatever it is, it is told by whoever needs it
+    return sweep
 
 
 def _launched_from(file: str, here: Path, known: Iterable[Path]) -> Path | None:
@@ -114,15 +149,17 @@ def _launched_from(file: str, here: Path, known: Iterable[Path]) -> Path | None:
     wanted = os.path.abspath(file)
     local = sorted(here.iterdir()) if os.access(here, os.R_OK | os.X_OK) and here.is_dir() else []
     for path in [*local, *known]:
-        owner = folders.read_json(paths.SweepDir(path).owner) if is_sweep(path) else None
+        try:
+            owner = folders.read_json(paths.SweepDir(path).owner)
+        except OSError:
+            continue
         if owner is not None and os.path.abspath(str(owner.get("file"))) == wanted:
             return path
     return None
 
 
 def check_host(sweep: paths.SweepDir) -> None:
-    """Refuse on another host than the sweep's: its processes, locks and queue are there; and to another user, whose
-    signals and socket do not reach them. Raises InputError."""
+    """Refuse on another host than the sweep's: its processes, locks and queue are there. Raises InputError."""
     owner = folders.read_json(sweep.owner)
     host = socket.gethostname()
     if owner is not None and owner.get("host") not in (None, host):
@@ -130,16 +167,21 @@ def check_host(sweep: paths.SweepDir) -> None:
             f"{sweep.name} runs on host {owner['host']}, and this is {host}: give the command there.\n"
             f"    If that machine is gone for good, remove {sweep.owner} and launch the file again here"
         )
-    whose = sweep.owner.stat().st_uid if owner is not None else os.geteuid()
+
+
+def check_ours(sweep: paths.SweepDir) -> None:
+    """Refuse to change what is closed to us, runs on another host, or is another user's, whose processes our signals do
+    not reach. Raises InputError."""
+    check_open(sweep)
+    check_host(sweep)
+    try:
+        whose = os.stat(sweep.owner).st_uid
+    except OSError:
+        return  # there is none yet, or whoever opens it is told why not
     if whose != os.geteuid():
         raise InputError(
-            f"{sweep.path} belongs to another user ({_user(whose)}): sweep report {sweep.path} reads it, "
-            "and a runs folder of your own (--runs-dir) is for your own runs"
+            f"{sweep.path} belongs to another user ({obstacle.user_name(whose)}), who alone can change it: "
+            "sweep status, report and logs\n"
+            f"    show it to you ({obstacle.user_name(os.geteuid())}); for runs of your own give another runs folder "
+            "(--runs-dir)"
         )
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -17,6 +17,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ROUNDS = 20  # looks for what was forked meanwhile, before the killing begins
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nobody may be taken for dead because of these
+STOPPED = "stopped"
+_STATES = {"T": STOPPED, "t": "stopped by a debugger", "D": "waiting for a disk or server that does not answer"}
 _CRASH = os.environ.get("SWEEP_TEST_CRASH")
 
 
@@ -66,6 +68,22 @@ def start_ticks(pid: int) -> int | None:
 def alive(pid: int, ticks: int) -> bool:
     """Whether ``pid`` is still the process that was started at ``ticks``."""
     return start_ticks(pid) == ticks
+
+
+def state(pid: int) -> str:
+    """What a process does, in words: ``stopped``, say. Empty where it is gone, or runs or sleeps as usual."""
+    fields = _stat(pid)
+    return _STATES.get(fields[0], "") if fields is not None else ""
+
+
+def openers(path: str) -> list[int]:
+    """The living processes that have this very file open for writing, as far as we may know; this one is left out."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    identity = (status.st_dev, status.st_ino)
+    return [pid for pid in pids() if pid != os.getpid() and start_ticks(pid) is not None and _has_open(pid, identity)]
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sweeper import control, launch, model, moments, paths
 from sweeper.errors import SweepError
 from sweeper.model import RunRecord
-from sweeper.store import Store, open_store
+from sweeper.store import Store, open_store, why_not
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -150,9 +150,9 @@ def until_end(sweep: paths.SweepDir, *, hint: str) -> Frame:
             last = frame
             if _no_reader():
                 break
-    except SweepError as error:
+    except (SweepError, sqlite3.Error) as error:
         if sweep.path.is_dir():
-            raise
+            raise SweepError(why_not(sweep.db, error) if isinstance(error, sqlite3.Error) else str(error)) from error
         raise SweepError(
             f"{sweep.path} was deleted or moved while the sweep ran: sweep FILE launches it again"
         ) from error

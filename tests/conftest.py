@@ -6,18 +6,23 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sweeper
 from sweeper import folders, launch, model, paths, procs
 from sweeper.store import Store, open_store
 
+ROOT = Path(sweeper.__file__).parent.parent
+SWEEP = (sys.executable, "-m", "sweeper")
 TMUX = shutil.which("tmux") or "tmux"  # a test may hide it
 PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
 
@@ -37,6 +42,45 @@ def restore_signals() -> None:
 
 
 restore_signals()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def say(
+    *typed: str, check: int | None = None, cwd: Path | None = None, before: Sequence[str] = (), **variables: str
+) -> Said:
+    """``sweep`` as a person types it, without a terminal; ``before`` stands in front of it. No fault may show."""
+    done = subprocess.run(
+        [*before, *SWEEP, *typed],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = Said(done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in said.text, said.text
+    assert "fault in sweep itself" not in said.text, said.text
+    assert check is None or done.returncode == check, said
+    return said
+
+
+def ordinary() -> list[str]:
+    """What stands before a command that is to have no power over permissions, where the tests run as root."""
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
@@ -224,3 +268,29 @@ class Workshop:
 @pytest.fixture
 def shop(private: Path) -> Workshop:
     return Workshop(private)
+
+
+# -- disks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs_disk(private: Path) -> Iterator[Path]:
+    """The runs folder on a small file system of its own, in memory."""
+    place = private / "runs"
+    place.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a disk needs root")
+    made = mount("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place))
+    if made.returncode != 0:
+        pytest.skip(f"a disk cannot be mounted here: {made.stderr}")
+    yield place
+    wait_for(lambda: subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0)
+
+
+def mount(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+
+
+def remount(place: Path, how: str) -> None:
+    """``ro`` or ``rw``; the former waits until nobody has a file open for writing there."""
+    wait_for(lambda: mount("-o", f"remount,{how}", str(place)).returncode == 0, 10, f"{place} {how}")

@@ -9,32 +9,20 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import sweeper
 from sweeper import folders, index, paths
-from tests.conftest import Workshop, wait_for
+from tests.conftest import ROOT, SWEEP, Said, Workshop, say, wait_for
 
-ROOT = Path(sweeper.__file__).parent.parent
-SWEEP = (sys.executable, "-m", "sweeper")
 QUICK = "command: echo loss=0.{x}\ngrid: {x: [1, 2, 3]}\ngpus: 0\n"
 # Each run goes on until there is a file called end.
 SLOW = (
     "command: 'echo on {x}; echo {x} >>tally; while ! test -e end; do sleep 0.05; done'\n"
     "grid: {x: [1, 2, 3]}\ngpus: 0\n"
 )
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
 
 
 class Shell:
@@ -50,15 +38,7 @@ class Shell:
         (self.folder / name).write_text(text, encoding="utf-8")
 
     def sweep(self, *typed: str, check: int | None = None, **variables: str) -> Said:
-        done = subprocess.run(
-            [*SWEEP, *typed], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False,
-            cwd=self.folder, env={**self.env, **variables},
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr + done.stdout, done.stderr
-        assert "fault in sweep itself" not in done.stderr, done.stderr
-        if check is not None:
-            assert done.returncode == check, done
-        return Said(done.returncode, done.stdout, done.stderr)
+        return say(*typed, check=check, cwd=self.folder, **variables)
 
     def bash(self, line: str) -> Said:
         line = line.replace("sweep ", shlex.join(SWEEP) + " ")

@@ -14,12 +14,10 @@ from pathlib import Path
 
 import pytest
 
-import sweeper
 from sweeper import folders, model, paths, procs
-from tests.conftest import Workshop, processes_of, wait_for
+from tests.conftest import Workshop, ordinary, processes_of, remount, say, wait_for
 from tests.supervision import Hand
 
-ROOT = Path(sweeper.__file__).parent.parent
 PYTHON = shlex.quote(sys.executable)
 COUNTED = """
 command: >-
@@ -44,20 +42,8 @@ def starts(shop: Workshop) -> list[str]:
 
 def sweep(shop: Workshop, *words: str) -> tuple[int, str]:
     """The command line as a user without power over permissions types it: its exit status and all that it says."""
-    ordinary = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*ordinary, sys.executable, "-m", "sweeper", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout
-    assert "fault in sweep" not in done.stdout
-    return done.returncode, done.stdout
+    said = say(*words, before=ordinary())
+    return said.code, said.text
 
 
 def quiet_end(shop: Workshop, sweep_dir: paths.SweepDir) -> None:
@@ -142,23 +128,22 @@ def disk(private: Path) -> Iterator[Path]:
         if made.returncode != 0:
             pytest.skip(f"a disk cannot be made here: {made.stderr}")
     yield place
-    remount(place, "umount")
+    unmount(place)
 
 
-def remount(place: Path, *words: str) -> None:
-    argv = [*(words or ("mount", "-o", "remount,rw")), str(place)]
-    wait_for(lambda: subprocess.run(argv, capture_output=True, check=False).returncode == 0, 10, " ".join(argv))
+def unmount(place: Path) -> None:
+    wait_for(lambda: subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0, 10, "umount")
 
 
 def test_a_read_only_runs_folder_is_a_message_and_nothing_is_started(shop: Workshop, disk: Path) -> None:
     shop.file.write_text(SHORT)
-    remount(disk, "mount", "-o", "remount,ro")
+    remount(disk, "ro")
     code, said = sweep(shop, "s.yaml", "--parallel", "2", "--detach")
     assert (code, "Read-only file system" in said, str(shop.sweep.path) in said) == (2, True, True), said
     assert "--runs-dir" in said
-    remount(disk, "mount", "-o", "remount,rw")
+    remount(disk, "rw")
     assert shop.run(parallel=2) == {"done": 4}
-    remount(disk, "mount", "-o", "remount,ro")
+    remount(disk, "ro")
     code, said = sweep(shop, "s.yaml", "--parallel", "2", "--detach")
     assert (code != 0, "Read-only file system" in said, str(shop.sweep.path) in said) == (True, True, True), said
 
@@ -177,7 +162,7 @@ def test_a_disk_that_turns_read_only_while_it_runs_is_waited_for_and_told_of(sho
     # Such a disk is mended only once nobody uses it: the session can be closed all the same.
     shop.tmux("kill-session", "-t", "=sweep-s")
     wait_for(lambda: not processes_of(shop.sweep.path), what="the end of all")
-    remount(disk, "umount")
+    unmount(disk)
     subprocess.run(["e2fsck", "-p", disk.parent / "image"], capture_output=True, check=False)
     subprocess.run(["mount", "-o", "loop", disk.parent / "image", disk], check=True)
     assert shop.run(parallel=2) == {"done": 4}

@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sweeper import index, launch, model, paths
-from sweeper.cli.printing import count_runs
+from sweeper import index, launch, model, obstacle, paths
+from sweeper.cli.printing import count_runs, plain
 from sweeper.cli.words import gpu_count
 from sweeper.errors import InputError, SweepError
 
@@ -25,6 +25,8 @@ def stop(name: str | None, runs: Sequence[int], runs_dir: str | None) -> int:
         print(f"{sweep.name}: ending {_listed(done.ending)} (TERM now, KILL after the grace)")
     if done.unstarted:
         print(f"{sweep.name}: {_listed(done.unstarted)} will not be started")
+    if done.silent:
+        print(f"sweep: {plain(done.silent)}\n    its runs are told to end all the same", file=sys.stderr)
     if runs:
         return 0
     if done.was == "stopping":
@@ -80,8 +82,12 @@ def resume_all() -> int:
                 going.append(sweep.name)
         except (SweepError, OSError) as error:
             troubled += 1
-            print(f"sweep: {sweep.name}: {error}", file=sys.stderr)
-    print(f"resumed: {', '.join(going)}" if going else "no sweep was interrupted")
+            why = obstacle.explain(error) if isinstance(error, OSError) else str(error)
+            print(f"sweep: {sweep.name}: {plain(why)}", file=sys.stderr)
+    if going or troubled:
+        print(f"resumed: {', '.join(going) or 'none'}" + (f"; {troubled} could not be" if troubled else ""))
+    else:
+        print("no sweep was interrupted")
     return 1 if troubled else 0
 
 

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweeper import index, model, moments, paths
+from sweeper import index, model, moments, obstacle, paths
 from sweeper.errors import InputError, SweepError
+
+if TYPE_CHECKING:
+    from sweeper import control
+    from sweeper.store import Store
 
 
 def status(name: str | None, runs_dir: str | None, *, as_json: bool) -> int:
     from sweeper import control
 
     sweep = index.find(name, runs_dir)
-    with contextlib.closing(control.open_sweep(sweep)) as store:
-        now = control.status(sweep, store)
-        left = None if as_json else _left(now, store)
+    now, times = control.look(sweep, lambda store: (control.status(sweep, store), store.times()))
     if as_json:
         print(json.dumps(_status_json(now), ensure_ascii=False, indent=2))
         return 0
-    print(_status_text(now, left))
+    print(_status_text(now, times))
     return 0
 
 
-def _left(now: Any, store: Any) -> float | None:
-    from sweeper import watch
-
-    return watch.Frame(now, watch.time_left(now, store.times())).left
-
-
-def _status_json(now: Any) -> dict[str, Any]:
+def _status_json(now: control.Status) -> dict[str, Any]:
     def run(record: model.RunRecord) -> dict[str, Any]:
         fields = ("number", "state", "params", "note", "folder", "attempts", "started", "ended", "gpus", "exit_code")
         return {field: getattr(record, field) for field in fields} | {"note": moments.at(record.note)}
@@ -49,14 +45,16 @@ def _status_json(now: Any) -> dict[str, Any]:
         "parallel": now.parallel,
         "session": now.session,
         "waiting_for": moments.at(now.waits),
+        "note": now.note,
         "in_flight": [run(record) for record in now.flight],
         "not_well": [run(record) for record in now.unwell],
     }
 
 
-def _status_text(now: Any, left: float | None) -> str:
+def _status_text(now: control.Status, times: list[float]) -> str:
     from sweeper import watch
 
+    left = watch.time_left(now, times)
     how = "one after another" if now.parallel is None else f"{now.parallel} at a time"
     lines = [f"{now.sweep.name}: {watch.headline(watch.Frame(now, left))}"]
     lines.append(
@@ -80,6 +78,8 @@ def _status_text(now: Any, left: float | None) -> str:
     left = now.left + now.counts.get(model.STOPPED, 0)
     if now.state in ("stopped", "interrupted") and left:
         lines.append(f"sweep resume {now.sweep.name} goes on with the {left} that {'is' if left == 1 else 'are'} left")
+    if now.note:
+        lines.append(f"  {watch.printable(now.note)}")
     return "\n".join(lines)
 
 
@@ -99,14 +99,14 @@ def ls(runs_dir: str | None, *, as_json: bool) -> int:
     for path in found:
         sweep = paths.SweepDir(path)
         try:
-            with contextlib.closing(control.open_sweep(sweep)) as store:
-                now = control.status(sweep, store, unwell=0)
+            now = control.look(sweep, partial(control.status, sweep, unwell=0))
             counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in now.counts.items())
             rows.append(
                 {"name": sweep.name, "state": now.state, "runs": now.total, "counts": counts, "folder": str(path)}
             )
         except (SweepError, OSError) as error:
-            said = printing.plain(str(error)).partition("\n")[0]
+            said = obstacle.explain(error) if isinstance(error, OSError) else str(error)
+            said = printing.plain(said).partition("\n")[0]
             rows.append({"name": sweep.name, "state": "?", "runs": 0, "counts": said, "folder": str(path)})
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -123,11 +123,7 @@ def attach(name: str | None, run: int | None, runs_dir: str | None) -> int:
     from sweeper import control, tmux
 
     sweep = index.find(name, runs_dir)
-    with contextlib.closing(control.open_sweep(sweep)) as store:
-        now = control.status(sweep, store)
-        record = store.record(run) if run is not None else None
-        if run is not None and record is None and run not in store.wanted():
-            raise InputError(f"there is no run {run} in {sweep.name}")
+    now, record = control.look(sweep, lambda store: _asked(sweep, store, run))
     tmux.check()
     session = tmux.session_of(str(sweep.path)) or now.session  # its user may have renamed it
     if not session or not tmux.panes(session):
@@ -148,6 +144,16 @@ def attach(name: str | None, run: int | None, runs_dir: str | None) -> int:
         raise InputError(f"attach needs a terminal; there: tmux attach -t {session}")
     tmux.attach(session, pane)
     return 0
+
+
+def _asked(sweep: paths.SweepDir, store: Store, run: int | None) -> tuple[control.Status, model.RunRecord | None]:
+    """Raises InputError where there is no such run."""
+    from sweeper import control
+
+    record = store.record(run) if run is not None else None
+    if run is not None and record is None and run not in store.wanted():
+        raise InputError(f"there is no run {run} in {sweep.name}")
+    return control.status(sweep, store), record
 
 
 def _pane_of(session: str, record: model.RunRecord) -> str | None:

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Sequence
 from types import TracebackType
 
+from sweeper import obstacle
 from sweeper.cli import complete, help, plans, words
 from sweeper.cli.printing import plain
 from sweeper.errors import InputError, SweepError
@@ -60,8 +61,7 @@ def _guarded(typed: list[str]) -> int:
         _tell(f"the queue cannot be used: {error}; sweep doctor looks for the cause")
         return 1
     except OSError as error:
-        named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
-        _tell(": ".join([*named, error.strerror or str(error)]))
+        _tell(obstacle.explain(error))
         return 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +41,8 @@ def print_log(sweep: paths.SweepDir, number: int, *, follow: bool, raw: bool) ->
         if not follow:
             raise InputError(f"run {number} of {sweep.name} has not begun; --follow waits for it")
         print(f"sweep: run {number} of {sweep.name} has not begun; waiting for it", file=sys.stderr, flush=True)
+    elif not follow and not run.log.exists():
+        raise SweepError(f"run {number} of {sweep.name} has begun, but its log is gone: {run.log}")
     folder = None if raw else metrics.Folder()
     out = sys.stdout.buffer
     sys.stdout.flush()
@@ -66,11 +67,10 @@ def _check_number(sweep: paths.SweepDir, number: int) -> None:
     """Raises InputError where the sweep has no such run."""
     from sweeper import control
 
-    with contextlib.closing(control.open_sweep(sweep)) as store:
-        wanted = store.wanted()
-        if number not in wanted:
-            which = f"its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else "it has no runs"
-            raise InputError(f"there is no run {number} in {sweep.name}: {which}")
+    wanted = control.look(sweep, lambda store: store.wanted())
+    if number not in wanted:
+        which = f"its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else "it has no runs"
+        raise InputError(f"there is no run {number} in {sweep.name}: {which}")
 
 
 def _chunks(sweep: paths.SweepDir, number: int, *, follow: bool) -> Iterator[bytes]:
@@ -108,13 +108,10 @@ def _going(sweep: paths.SweepDir) -> bool:
 
 def _queued(sweep: paths.SweepDir, number: int) -> bool:
     """Whether a run that has a log is about to be tried again, or is waiting for a GPU."""
-    from sweeper import errors, index
-    from sweeper.store import open_store
+    from sweeper import control
 
     try:
-        index.check_host(sweep)
-        with contextlib.closing(open_store(sweep, readonly=True)) as store:
-            record = store.record(number)
-    except errors.SweepError:
-        return False  # another host's, another user's: its log is followed as far as it goes
+        record = control.look(sweep, lambda store: store.record(number))
+    except SweepError:
+        return False  # another host's: its log is followed as far as it goes
     return record is not None and record.wanted and record.state in model.UNFINISHED

@@ -30,7 +30,7 @@ def launch(file: str, typed: launching.Options, *, dry_run: bool, detach: bool) 
         return 0
     done = launching.carry_out(plan)
     print(_opening(done), flush=True)
-    for note in plan.notes:
+    for note in filter(None, [*plan.notes, done.note]):
         print(f"  {note}", flush=True)
     name = plan.sweep.name
     if typed.here:

@@ -1,7 +1,7 @@
 """What a person does to a sweep that stands: see its status, stop, pause, resume, retry, remove it."""
 
 from sweeper.control.going import pause, remove, resumable, resume, retry
-from sweeper.control.seeing import FLIGHT, GOING, UNWELL, Status, open_sweep, status
+from sweeper.control.seeing import FLIGHT, GOING, UNWELL, Status, change, look, status
 from sweeper.control.stopping import Stopped, stop
 
 __all__ = [
@@ -10,7 +10,8 @@ __all__ = [
     "UNWELL",
     "Status",
     "Stopped",
-    "open_sweep",
+    "change",
+    "look",
     "pause",
     "remove",
     "resumable",

@@ -2,58 +2,62 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper import folders, index, launch, model, paths
-from sweeper.control.seeing import FLIGHT, as_it_is, open_sweep
+from sweeper import folders, index, launch, model, obstacle, paths
+from sweeper.control.seeing import FLIGHT, as_it_is, change, look
 from sweeper.control.stopping import check_runs, wish_of
-from sweeper.errors import InputError, SweepError
-from sweeper.store import Store, Wish
+from sweeper.errors import InputError, SpecError, SweepError
+from sweeper.store import Store, Wish, source_of
 from sweeper.store.db import PAUSE, RUN, STOP
+from sweeper.store.rebuild import REBUILT
 
 
 def pause(sweep: paths.SweepDir) -> None:
-    """Let what runs finish, and start nothing. Raises InputError where nothing runs."""
-    with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
-        store.synced()  # what was ordered outlasts a power cut
-        wish = wish_of(store, sweep)
-        if not launch.alive(sweep):
-            raise InputError(f"{sweep.name} is not running: there is nothing to pause")
-        if wish.want == STOP:
-            raise InputError(f"{sweep.name} is being stopped: sweep resume {sweep.name} starts it again afterwards")
-        with store:
-            store.set_wish(replace(wish, want=PAUSE))
-        launch.wake(sweep)
-        index.remember(sweep)
+    """Let what runs finish, and start nothing. Raises InputError where nothing runs, SweepError."""
+    change(sweep, lambda store: _pause(sweep, store))
+
+
+def _pause(sweep: paths.SweepDir, store: Store) -> None:
+    wish = wish_of(store, sweep)
+    if not launch.reached(sweep):
+        raise InputError(f"{sweep.name} is not running: there is nothing to pause")
+    if wish.want == STOP:
+        raise InputError(f"{sweep.name} is being stopped: sweep resume {sweep.name} starts it again afterwards")
+    with store:
+        store.set_wish(replace(wish, want=PAUSE))
+    launch.woken(sweep)
+    index.remember(sweep)
 
 
 def resume(sweep: paths.SweepDir) -> bool:
     """Go on with a paused, stopped or interrupted sweep; stopped runs are queued again. False: nothing was left to do.
 
-    Raises SweepError where its scheduler does not start.
+    Raises InputError where what was launched cannot be read any more, SweepError where its scheduler does not start.
     """
-    with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
-        store.synced()  # what was ordered outlasts a power cut
-        index.remember(sweep)
-        before = wish_of(store, sweep)
-        wish = replace(before, want=RUN, why="")
-        left = (*model.UNFINISHED, model.STOPPED, model.LOST)
-        alive = launch.alive(sweep)
-        if not alive and not any(store.counts().get(state) for state in left):
-            return False
-        _check_tmux(alive)
-        with store:
-            _hear_of_stops(store)
-            store.requeue_all((model.STOPPED,))  # what failed or was lost meanwhile is the scheduler's to judge
-            store.ask_again(all_stop=before.want == STOP)
-            store.set_wish(wish)
-        _set_going(sweep, store, wish)
-        return True
+    return change(sweep, lambda store: _resume(sweep, store))
+
+
+def _resume(sweep: paths.SweepDir, store: Store) -> bool:
+    index.remember(sweep)
+    before = wish_of(store, sweep)
+    wish = replace(before, want=RUN, why="")
+    left = (*model.UNFINISHED, model.STOPPED, model.LOST)
+    alive = launch.reached(sweep)
+    if not alive and not any(store.counts().get(state) for state in left):
+        return False
+    _check_startable(sweep, store, wish, alive)
+    with store:
+        _hear_of_stops(store)
+        store.requeue_all((model.STOPPED,))  # what failed or was lost meanwhile is the scheduler's to judge
+        store.ask_again(all_stop=before.want == STOP)
+        store.set_wish(wish)
+    launch.set_going(sweep, store, wish)
+    return True
 
 
 def _hear_of_stops(store: Store) -> None:
@@ -68,64 +72,91 @@ def _hear_of_stops(store: Store) -> None:
 def retry(sweep: paths.SweepDir, runs: Sequence[int] = ()) -> list[int]:
     """Queue runs again that did not end well (of these numbers; a finished one too, if it is named). Gives them.
 
-    Raises InputError for a run that there is not, or that is in flight.
+    Raises InputError for a run that there is not, or that is in flight, SweepError.
     """
-    with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
-        store.synced()  # what was ordered outlasts a power cut
-        index.remember(sweep)
-        before = wish_of(store, sweep)
-        wish = replace(before, want=RUN, why="")
-        states = [state for state in model.OUTCOMES if runs or state != model.DONE]
-        if runs:
-            check_runs(store, runs)
-            asked = set(runs) - set(store.stops())
-            for record in store.records(FLIGHT):
-                if before.want != STOP and record.number in asked and as_it_is(record).state in FLIGHT:
-                    raise InputError(
-                        f"run {record.number} is {record.state}: "
-                        f"sweep stop {sweep.name} {record.number} ends it, and then it can be tried again"
-                    )
-        alive = launch.alive(sweep)
-        if any(store.counts().get(state) for state in states):
-            _check_tmux(alive)
-        if not alive:
-            launch.catch_up(store, sweep)
-        with store:
-            again = store.requeue_all(states, runs or None)
-            again += store.ask_again(all_stop=before.want == STOP, numbers=runs or None)
-            if again:
-                store.set_wish(wish)
-        if again:
-            _set_going(sweep, store, wish)
-        return again
+    return change(sweep, lambda store: _retry(sweep, store, runs))
 
 
-def _check_tmux(alive: bool) -> None:
-    """Before anything is changed: can a scheduler be started, where none runs? Raises SweepError."""
+def _retry(sweep: paths.SweepDir, store: Store, runs: Sequence[int]) -> list[int]:
+    index.remember(sweep)
+    before = wish_of(store, sweep)
+    wish = replace(before, want=RUN, why="")
+    states = [state for state in model.OUTCOMES if runs or state != model.DONE]
+    if runs:
+        check_runs(store, runs)
+        asked = set(runs) - set(store.stops())
+        for record in store.records(FLIGHT):
+            if before.want != STOP and record.number in asked and as_it_is(record).state in FLIGHT:
+                raise InputError(
+                    f"run {record.number} is {record.state}: "
+                    f"sweep stop {sweep.name} {record.number} ends it, and then it can be tried again"
+                )
+    alive = launch.reached(sweep)
+    if any(store.counts().get(state) for state in states):
+        _check_startable(sweep, store, wish, alive)
     if not alive:
-        from sweeper import tmux
+        launch.catch_up(store, sweep)
+    with store:
+        again = store.requeue_all(states, runs or None)
+        again += store.ask_again(all_stop=before.want == STOP, numbers=runs or None)
+        if again:
+            store.set_wish(wish)
+    if again:
+        launch.set_going(sweep, store, wish)
+    return again
 
-        tmux.check()
 
+def _check_startable(sweep: paths.SweepDir, store: Store, wish: Wish, alive: bool) -> None:
+    """Before anything is changed: can a scheduler be started, where none runs, and read what was launched?
 
-def _set_going(sweep: paths.SweepDir, store: Store, wish: Wish) -> None:
-    if not (launch.alive(sweep) and launch.wake(sweep)):
-        launch.start(sweep, store, replace(wish, here=False))
+    Raises InputError, SweepError.
+    """
+    if alive:
+        return
+    from sweeper import command, tmux
+    from sweeper.spec import read_spec
+
+    tmux.check()
+    text = source_of(store, sweep)
+    try:
+        command.template(read_spec(wish.file, text=text))
+    except SpecError as error:
+        raise InputError(
+            f"{sweep.name} cannot go on: its sweep file as last launched cannot be read any more\n"
+            f"{error}\n    launch {wish.file} again"
+        ) from error
+    environment = sweep.environment(wish.environment)
+    if folders.read_json(environment) is None:
+        raise InputError(
+            f"{sweep.name} cannot go on: {environment} is missing or damaged\n    launch {wish.file} again"
+        )
+    if not store.generations():
+        raise InputError(f"{sweep.name} cannot go on: {REBUILT}, but not what was wanted\n    launch {wish.file} again")
 
 
 def resumable(sweep: paths.SweepDir) -> bool:
-    """Whether the sweep was running when its scheduler went (a reboot, a crash): ``resume --all`` continues these."""
+    """Whether the sweep was running when its scheduler went (a reboot, a crash): ``resume --all`` continues these.
+
+    Raises SweepError where nobody knows, because what was wanted was lost with the queue.
+    """
+    index.check_open(sweep)
     if launch.alive(sweep):
         return False
-    with contextlib.closing(open_sweep(sweep)) as store:
-        wish = store.wish()
-        if wish is None or wish.want != RUN:
-            return False
-        counts = store.counts()
-        if any(counts.get(state) for state in model.UNFINISHED):
-            return True
-        # A shutdown may have ended the last runs, and they were entered as stopped, before it ended their scheduler.
-        return any("its supervisor" in record.note for record in store.records([model.STOPPED], gone=False))
+    return look(sweep, lambda store: _was_going(sweep, store))
+
+
+def _was_going(sweep: paths.SweepDir, store: Store) -> bool:
+    wish = store.wish()
+    lost = wish is None or (wish.want == STOP and wish.why == REBUILT)
+    if lost and (not store.total() or any(store.counts().get(state) for state in model.UNFINISHED)):
+        raise SweepError(f"{REBUILT}, and whether it was running is not known: sweep resume {sweep.name} goes on")
+    if wish is None or wish.want != RUN:
+        return False
+    counts = store.counts()
+    if any(counts.get(state) for state in model.UNFINISHED):
+        return True
+    # A shutdown may have ended the last runs, and they were entered as stopped, before it ended their scheduler.
+    return any("its supervisor" in record.note for record in store.records([model.STOPPED], gone=False))
 
 
 def remove(sweep: paths.SweepDir) -> None:
@@ -144,5 +175,5 @@ def remove(sweep: paths.SweepDir) -> None:
         shutil.rmtree(aside)
     except OSError as error:
         raise SweepError(
-            f"{error.filename} could not be deleted: {error.strerror}\n    what is left of the sweep is in {aside}"
+            f"what is left of the sweep is in {aside}, for it could not be deleted: {obstacle.explain(error, aside)}"
         ) from error

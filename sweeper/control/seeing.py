@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from sweeper import folders, index, launch, model, paths
 from sweeper.model import RunRecord
-from sweeper.store import Store, Wish, open_store
+from sweeper.store import Store, Wish, with_store
 from sweeper.store.wish import CHAIN_WAITS, PAUSE, RUN, STOP
 
+T = TypeVar("T")
 FLIGHT = (model.RUNNING, model.WAITING)
 UNWELL = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED)
 UNHEARD = 200  # runs at most that are looked at in their folders because their scheduler is gone
@@ -20,7 +23,8 @@ GOING = ("running", "paused", "interrupted")  # the states in which there is som
 class Status:
     """A sweep at one moment. ``state`` is running, paused, stopping, stopped, finished or interrupted (its scheduler
     is gone and runs are left); ``counts`` are of the wanted runs; ``flight`` are the runs that are not at rest;
-    ``waits`` is what a chain with ``hold: true`` waits for before any of them, its moments marked (moments.py)."""
+    ``waits`` is what a chain with ``hold: true`` waits for before any of them, its moments marked (moments.py);
+    ``note`` says what is not known, and why."""
 
     sweep: paths.SweepDir
     state: str
@@ -32,6 +36,7 @@ class Status:
     flight: list[RunRecord]
     unwell: list[RunRecord]
     waits: str = ""
+    note: str = ""
 
     @property
     def unwell_count(self) -> int:
@@ -42,10 +47,24 @@ class Status:
         return sum(self.counts.get(state, 0) for state in model.UNFINISHED)
 
 
-def open_sweep(sweep: paths.SweepDir) -> Store:
-    """The queue of a sweep on this host. Raises InputError on another host, SweepError where it cannot be opened."""
+def look(sweep: paths.SweepDir, ask: Callable[[Store], T]) -> T:
+    """What ``ask`` makes of the sweep's queue, opened for looking. Works for another user's sweep too, on a read-only
+    disk, and over a damaged queue. Raises InputError on another host, SweepError where nothing can be read."""
+    index.check_open(sweep)
     index.check_host(sweep)
-    return open_store(sweep)
+    return with_store(sweep, ask, readonly=True)
+
+
+def change(sweep: paths.SweepDir, act: Callable[[Store], T]) -> T:
+    """What ``act`` makes of the sweep's queue, while nobody else changes what is wanted. Raises InputError on another
+    host and for another user's sweep, SweepError where nothing can be written."""
+
+    def do(store: Store) -> T:
+        store.synced()  # what was ordered outlasts a power cut
+        return act(store)
+
+    with launch.launching(sweep):
+        return with_store(sweep, do)
 
 
 def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
@@ -79,6 +98,7 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
         parallel=wish.parallel,
         session=wish.session,
         flight=[record for record in flight if record.state in (*FLIGHT, model.LOST)],
+        note=store.note,
         unwell=(store.bad(unwell) + [record for record in flight if record.state in UNWELL])[:unwell],
         waits=(store.flag(CHAIN_WAITS) or "") if holds and not flight else "",
     )
@@ -86,9 +106,12 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
 
 def as_it_is(record: RunRecord) -> RunRecord:
     """A run in flight as its lock tells: the scheduler may be gone, and the run as well."""
-    if record.folder is None or folders.is_held(paths.RunDir(Path(record.folder)).lock):
-        return _unheard(record) if record.state == model.WAITING else record
-    past = folders.history(paths.RunDir(Path(record.folder)))
+    try:
+        if record.folder is None or folders.is_held(paths.RunDir(Path(record.folder)).lock):
+            return _unheard(record) if record.state == model.WAITING else record
+        past = folders.history(paths.RunDir(Path(record.folder)))
+    except PermissionError:
+        return record  # its folder is closed to us: what the queue says must do
     if past.outcome is not None and past.attempts >= record.attempts:
         return replace(record, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
     return replace(record, state=model.LOST)
@@ -98,13 +121,17 @@ def _unheard(record: RunRecord) -> RunRecord:
     """A queued or waiting run as its folder tells: its scheduler may have been killed before it wrote down that it had
     begun."""
     run = paths.RunDir(Path(record.folder or ""))
-    past = folders.history(run)
+    try:
+        past = folders.history(run)
+        alive = folders.is_held(run.lock)
+    except PermissionError:
+        return record
     if past.attempts <= record.attempts or past.attempt is None:
         return record
     begun = replace(record, attempts=past.attempts, started=past.attempt.started, gpus=past.attempt.gpus, note="")
     if past.outcome is not None:
         return replace(begun, state=past.outcome.outcome, ended=past.outcome.ended, note=past.outcome.reason)
-    return replace(begun, state=model.RUNNING) if folders.is_held(run.lock) else record
+    return replace(begun, state=model.RUNNING) if alive else record
 
 
 def _state(wish: Wish, alive: bool, counts: dict[str, int]) -> str:

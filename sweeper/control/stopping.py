@@ -10,23 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper import folders, index, launch, model, paths, procs
-from sweeper.control.seeing import FLIGHT, GOING, open_sweep, status
+from sweeper.control.seeing import FLIGHT, GOING, change, status
 from sweeper.errors import InputError
 from sweeper.model import RunRecord
-from sweeper.store import Store, Wish
+from sweeper.store import Store, Wish, source_of
 from sweeper.store.db import STOP
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """What a stop did: the runs that are being ended, those that will not be started, those (of the named) that had
-    ended before; ``was`` is the sweep's state before. Empty and ``changed`` False: there was nothing to stop."""
+    ended before; ``was`` is the sweep's state before. Empty and ``changed`` False: there was nothing to stop.
+    ``silent`` says that its scheduler does not answer: then the supervisors were told."""
 
     was: str
     changed: bool
     ending: list[int]
     unstarted: list[int]
     over: list[int]
+    silent: str = ""
 
 
 def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep stop") -> Stopped:
@@ -34,37 +36,44 @@ def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep s
 
     An interrupted sweep is marked as stopped; one that has ended is left as it is.
     """
-    with launch.launching(sweep), contextlib.closing(open_sweep(sweep)) as store:
-        store.synced()  # what was ordered outlasts a power cut
-        now = status(sweep, store, unwell=0)
-        flying = [record.number for record in now.flight if record.state in FLIGHT]
-        unstarted: list[int] = []
-        over: list[int] = []
+    return change(sweep, lambda store: _stop(sweep, store, runs, why))
+
+
+def _stop(sweep: paths.SweepDir, store: Store, runs: Sequence[int], why: str) -> Stopped:
+    now = status(sweep, store, unwell=0)
+    flying = [record.number for record in now.flight if record.state in FLIGHT]
+    unstarted: list[int] = []
+    over: list[int] = []
+    if runs:
+        check_runs(store, runs)
+        ended = {record.number for record in store.records(model.OUTCOMES)}
+        gone = {record.number for record in store.records() if not record.wanted}
+        over = [number for number in runs if number not in flying and (number in ended or number in gone)]
+        unstarted = [number for number in runs if number not in flying and number not in over]
+        flying = [number for number in flying if number in set(runs)]
+    changed = bool(flying or unstarted) if runs else now.state in GOING
+    index.remember(sweep)
+    if not changed:
+        return Stopped(now.state, False, [], [], over)
+    with store:
         if runs:
-            check_runs(store, runs)
-            ended = {record.number for record in store.records(model.OUTCOMES)}
-            gone = {record.number for record in store.records() if not record.wanted}
-            over = [number for number in runs if number not in flying and (number in ended or number in gone)]
-            unstarted = [number for number in runs if number not in flying and number not in over]
-            flying = [number for number in flying if number in set(runs)]
-        changed = bool(flying or unstarted) if runs else now.state in GOING
-        index.remember(sweep)
-        if not changed:
-            return Stopped(now.state, False, [], [], over)
+            store.touch_all(_untouched(store, sweep, unstarted))
+            store.ask_stop([*flying, *unstarted])
+        else:
+            store.set_wish(replace(wish_of(store, sweep), want=STOP, why=why))
+    silent = ""
+    try:
+        heard = launch.wake(sweep)
+    except launch.SilentError as error:
+        heard, silent = False, str(error)
+    if not heard:
+        _end([record for record in now.flight if record.number in flying])
         with store:
-            if runs:
-                store.touch_all(_untouched(store, sweep, unstarted))
-                store.ask_stop([*flying, *unstarted])
-            else:
-                store.set_wish(replace(wish_of(store, sweep), want=STOP, why=why))
-        if not (launch.alive(sweep) and launch.wake(sweep)):
-            _end([record for record in now.flight if record.number in flying])
-            with store:
-                for number in store.stops():
-                    record = store.record(number)
-                    if record is not None and record.state == model.QUEUED:
-                        store.set_state(number, model.STOPPED, "stopped before it began")
-        return Stopped(now.state, True, flying, unstarted, over)
+            for number in store.stops():
+                record = store.record(number)
+                if record is not None and record.state == model.QUEUED:
+                    store.set_state(number, model.STOPPED, "stopped before it began")
+    return Stopped(now.state, True, flying, unstarted, over, silent)
 
 
 def _untouched(
@@ -81,7 +90,7 @@ def _untouched(
         return []
     wish = wish_of(store, sweep)
     known = catalog.Catalog(store.generations(), wish.file)
-    template = command.template(read_spec(wish.file, text=sweep.file.read_text(encoding="utf-8")))
+    template = command.template(read_spec(wish.file, text=source_of(store, sweep)))
     rows = []
     for number in missing:
         params = known.params(number)

@@ -3,13 +3,14 @@
 from sweeper.launch.carrying import Launched, carry_out, catch_up, environment, new_wish
 from sweeper.launch.place import check_at_rest, launching, works
 from sweeper.launch.planning import Options, Plan, command_lines, plan
-from sweeper.launch.reaching import PATIENCE, alive, start, wake
+from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached, set_going, start, wake, woken
 
 __all__ = [
     "PATIENCE",
     "Launched",
     "Options",
     "Plan",
+    "SilentError",
     "alive",
     "carry_out",
     "catch_up",
@@ -19,7 +20,11 @@ __all__ = [
     "launching",
     "new_wish",
     "plan",
+    "reach",
+    "reached",
+    "set_going",
     "start",
     "wake",
+    "woken",
     "works",
 ]

@@ -12,8 +12,8 @@ from sweeper import folders, index, paths
 from sweeper.errors import InputError
 from sweeper.launch.place import launching, make_folder, move_aside
 from sweeper.launch.planning import Plan, check_owner
-from sweeper.launch.reaching import alive, start, wake
-from sweeper.store import Change, Store, Wish, enqueue, open_store, reconcile
+from sweeper.launch.reaching import reached, set_going
+from sweeper.store import Change, Store, Wish, enqueue, reconcile, with_store
 from sweeper.store.db import RUN
 
 PRIVATE = ("SWEEP_RUN_DIR", "SWEEP_NAME", "SWEEP_RUN", "SWEEP_ATTEMPT", "SWEEP_PARAMS", "TMUX", "TMUX_PANE", "_")
@@ -21,12 +21,14 @@ PRIVATE = ("SWEEP_RUN_DIR", "SWEEP_NAME", "SWEEP_RUN", "SWEEP_ATTEMPT", "SWEEP_P
 
 @dataclass(frozen=True)
 class Launched:
-    """What a launch did: the change of the queue, whether a scheduler was running already, and its tmux session."""
+    """What a launch did: the change of the queue, whether a scheduler was running already, and its tmux session.
+    ``note`` is a remark on the queue, where there is one."""
 
     plan: Plan
     change: Change
     woken: bool
     session: str
+    note: str = ""
 
 
 def carry_out(plan: Plan) -> Launched:
@@ -45,26 +47,26 @@ def carry_out(plan: Plan) -> Launched:
         if plan.options.fresh:
             sweep = move_aside(sweep)
     with launching(sweep):
-        running = alive(sweep)
+        running = reached(sweep)
         if running and plan.options.here:
             raise InputError(f"{sweep.name} is running already: launch it without --here to change it")
-        store = open_store(sweep)
-        try:
-            if not running:
-                catch_up(store, sweep)
-            before = store.wish()
-            plan = _as_it_runs(plan, before, running)
-            _check_mode(before, plan, running)
-            wish = new_wish(plan, sweep, before, running)
-            change = enqueue(store, plan.spec, plan.points, plan.template, wish)
-            paths.replace(sweep.file, plan.spec.source, sync=True)
-            paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}), sync=True)
-            index.remember(sweep)
-            if not plan.options.here and not (running and wake(sweep)):
-                wish = start(sweep, store, wish)
-        finally:
-            store.close()
-    return Launched(plan, change, running, wish.session)
+        return with_store(sweep, lambda store: _enter(plan, sweep, store, running))
+
+
+def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool) -> Launched:
+    if not running:
+        catch_up(store, sweep)
+    before = store.wish()
+    plan = _as_it_runs(plan, before, running)
+    _check_mode(before, plan, running)
+    wish = new_wish(plan, sweep, before, running)
+    change = enqueue(store, plan.spec, plan.points, plan.template, wish)
+    paths.replace(sweep.file, plan.spec.source, sync=True)
+    paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}), sync=True)
+    index.remember(sweep)
+    if not plan.options.here:
+        wish = set_going(sweep, store, wish)
+    return Launched(plan, change, running, wish.session, store.note if before is not None else "")
 
 
 def catch_up(store: Store, sweep: paths.SweepDir) -> None:

@@ -12,22 +12,29 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from sweeper import folders, index, paths
+from sweeper import folders, index, obstacle, paths
 from sweeper.errors import InputError, SweepError
 from sweeper.launch.reaching import PATIENCE, alive
-from sweeper.store import Store, open_store
+from sweeper.store import Store, with_store
 from sweeper.store.db import STOP
 
 
 @contextlib.contextmanager
 def launching(sweep: paths.SweepDir) -> Iterator[None]:
-    """Hold the launch lock: who changes what is wanted. Waits for others, who hold it for a moment. Raises OSError."""
-    lock = folders.open_lock(sweep.launch_lock)
+    """Hold the launch lock: who changes what is wanted. Waits for others, who hold it for a moment. Raises SweepError.
+
+    It is the first thing that any change does, and so tells where nothing can be changed.
+    """
+    index.check_ours(sweep)
+    try:
+        lock = folders.open_lock(sweep.launch_lock)
+    except OSError as error:
+        raise SweepError(f"{sweep.name} cannot be changed: {obstacle.explain(error, sweep.launch_lock)}") from error
     try:
         deadline = time.monotonic() + PATIENCE * 2
         while not lock_descriptor(lock, blocking=False):
             if time.monotonic() > deadline:
-                raise SweepError(f"somebody else has been launching {sweep.name} for a long time: try again")
+                raise SweepError(f"{sweep.name} has been in change for long by {folders.users(sweep.launch_lock)}")
             time.sleep(0.01)
         yield
     finally:
@@ -35,8 +42,8 @@ def launching(sweep: paths.SweepDir) -> Iterator[None]:
 
 
 def check_at_rest(sweep: paths.SweepDir, then: str = "") -> None:
-    """Raises InputError on another host, and while anything of the sweep runs."""
-    index.check_host(sweep)
+    """Raises InputError on another host, for another's sweep, and while anything of it runs."""
+    index.check_ours(sweep)
     if alive(sweep):
         raise InputError(f"{sweep.name} is running: sweep stop {sweep.name} first{then}")
     for number, run in folders.run_folders(sweep):
@@ -53,14 +60,19 @@ def make_folder(sweep: paths.SweepDir) -> None:
             paths.replace(sweep.pointer, f"{local}\n")
             paths.state_folder.cache_clear()
     except OSError as error:
+        what, remedy = obstacle.reason(error, sweep.path)
         raise InputError(
-            f"the folder {sweep.path} cannot be made: {error.strerror}\n"
-            "    give another runs folder with --runs-dir, SWEEP_RUNS_DIR or `runs_dir:`"
+            f"the folder {sweep.path} cannot be made: {what}\n"
+            + (f"    {remedy};\n" if remedy else "")
+            + "    or give another runs folder with --runs-dir, SWEEP_RUNS_DIR or `runs_dir:`"
         ) from error
 
 
 def works(folder: Path) -> bool:
-    """Whether locks exclude and SQLite writes in this folder: tried, since network file systems may only pretend."""
+    """Whether locks exclude and SQLite writes in this folder: tried, since network file systems may only pretend.
+
+    Raises OSError where the disk is full or read-only: that says nothing about what it can do.
+    """
     probe = folder / f".probe-{os.getpid()}"
     descriptors: list[int] = []
     try:
@@ -69,6 +81,9 @@ def works(folder: Path) -> bool:
             return False
         Store(probe.with_suffix(".db")).close()
     except (OSError, sqlite3.Error):
+        hindrance = obstacle.hindrance(probe)
+        if hindrance is not None:
+            raise hindrance from None
         return False
     finally:
         for descriptor in descriptors:
@@ -83,10 +98,7 @@ def move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
     if not index.is_sweep(sweep.path):
         return sweep
     check_at_rest(sweep, ", then --fresh")
-    with contextlib.closing(open_store(sweep)) as store:
-        wish = store.wish()
-        if wish is not None:  # or resume --all would go on with what was put aside
-            store.set_wish(replace(wish, want=STOP, why="put aside by --fresh"))
+    with_store(sweep, _stop_for_good)
     number = 1
     while (aside := sweep.path.with_name(f"{sweep.name}.old-{number}")).exists():
         number += 1
@@ -94,3 +106,10 @@ def move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
     index.remember(paths.SweepDir(aside))
     paths.make_folder(sweep.path)
     return sweep
+
+
+def _stop_for_good(store: Store) -> None:
+    """Or ``resume --all`` would go on with what was put aside."""
+    wish = store.wish()
+    if wish is not None:
+        store.set_wish(replace(wish, want=STOP, why="put aside by --fresh"))

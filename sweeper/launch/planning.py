@@ -69,12 +69,12 @@ def _check_folder(spec: Spec) -> None:
 
 
 def check_owner(sweep: paths.SweepDir, spec: Spec) -> None:
+    index.check_ours(sweep)
     owner = folders.read_json(sweep.owner)
     if owner is None:
         if sweep.path.exists() and not sweep.path.is_dir():
             raise InputError(f"{sweep.path} is in the way: it is no folder")
         return
-    index.check_host(sweep)
     if owner.get("file") != spec.file and os.path.exists(str(owner.get("file"))):
         raise InputError(
             f"{sweep.path} belongs to another sweep file: {owner.get('file')}\n"

@@ -93,10 +93,10 @@ def last_words(record: RunRecord, count: int = TAIL_LINES) -> list[str]:
     if record.folder is None:
         return []
     run = paths.RunDir(Path(record.folder))
-    outcome = folders.read_outcome(run, record.attempts)
-    if outcome is not None and outcome.log_end <= outcome.log_offset:
-        return []  # it printed nothing: what stands in the log is of the attempt before
     try:
+        outcome = folders.read_outcome(run, record.attempts)
+        if outcome is not None and outcome.log_end <= outcome.log_offset:
+            return []  # it printed nothing: what stands in the log is of the attempt before
         lines = metrics.last_lines(run.log, count)
     except OSError:
         return []

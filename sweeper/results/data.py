@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sweeper import folders, model, paths
 from sweeper.model import RunRecord
 
+T = TypeVar("T")
 LONG_NUMBER = 9  # characters; what a generator or a random search made, not a person
 ENDED_BADLY = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.LOST)
 
@@ -101,7 +103,10 @@ def from_folders(path: Path, **settings: object) -> SweepData:
     ``settings`` are fields of SweepData that folders do not tell (``repeat``, ``maximize``...). Raises OSError where
     the folder cannot be read.
     """
-    found = [_record(number, run) for number, run in folders.run_folders(paths.SweepDir(path))]
+    found = []
+    for number, run in folders.run_folders(paths.SweepDir(path)):
+        with contextlib.suppress(PermissionError):  # the others are reported all the same
+            found.append(_record(number, run))
     records = sorted((record for record in found if record is not None), key=lambda record: record.number)
     counts = Counter(record.state for record in records)
     data = SweepData(name=path.name, folder=path, records=records, counts=counts)
@@ -123,20 +128,20 @@ def _record(number: int, run: paths.RunDir) -> RunRecord | None:
 
 
 def read_tries(record: RunRecord) -> tuple[Try, ...]:
-    """Every attempt of a run, oldest first, from its folder; one whose file is damaged is left out."""
+    """Every attempt of a run, oldest first, from its folder; one whose file is damaged or closed to us is left out."""
     if record.folder is None:
         return ()
     run = paths.RunDir(Path(record.folder))
     tries = []
     for number in range(1, record.attempts + 1):
-        attempt = folders.read_attempt(run, number)
+        attempt = _readable(folders.read_attempt, run, number)
         last = number == record.attempts
         if attempt is None and not last:
             continue
         if last:  # the record has the outcome already: one file less to open for most runs
             state, ended = record.state, record.ended
         else:
-            outcome = folders.read_outcome(run, number)
+            outcome = _readable(folders.read_outcome, run, number)
             state, ended = (outcome.outcome, outcome.ended) if outcome else (model.LOST, None)
         started = attempt.started if attempt else record.started
         if started is None:
@@ -154,3 +159,10 @@ def read_tries(record: RunRecord) -> tuple[Try, ...]:
             )
         )
     return tuple(tries)
+
+
+def _readable(read: Callable[[paths.RunDir, int], T | None], run: paths.RunDir, number: int) -> T | None:
+    try:
+        return read(run, number)
+    except OSError:
+        return None

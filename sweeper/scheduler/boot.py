@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """``boot.py FOLDERS window|watch SWEEP_DIR``: what runs in the session's first window."""
     sys.path[:0] = sys.argv[1].split(os.pathsep)
-    from sweeper import errors, paths
+    from sweeper import errors, obstacle, paths
 
     sweep = paths.SweepDir(Path(sys.argv[3]))
     if sys.argv[2] == "watch":
@@ -27,6 +27,7 @@ def main() -> None:
 
     from sweeper.scheduler.place import GoneError
     from sweeper.scheduler.serve import serve, summary
+    from sweeper.store import why_not
 
     try:
         counts = serve(sweep, table=True)
@@ -36,8 +37,10 @@ def main() -> None:
             _keep_window()  # there is no log any more that could tell
         sys.exit(1)
     except (errors.SweepError, OSError, sqlite3.Error) as error:
-        print(f"sweep: {error}", flush=True)
-        _note(sweep, str(error))
+        why = why_not(sweep.db, error) if isinstance(error, sqlite3.Error) else str(error)
+        why = obstacle.explain(error) if isinstance(error, OSError) else why
+        print(f"sweep: {why}", flush=True)
+        _note(sweep, why)
         sys.exit(1)
     except BaseException:
         _note(sweep, traceback.format_exc())

@@ -163,6 +163,8 @@ class Crew:
                 self.ears.wake()
             finally:
                 visitor.send("ok")  # also where the queue cannot be read now: it will be
+        elif message["kind"] == "ping":
+            visitor.send("ok")
         elif message["kind"] == "hello":
             worker = next(
                 (

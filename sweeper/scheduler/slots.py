@@ -70,6 +70,7 @@ class Slots:
 
     def fill(self) -> None:
         """Let ready runs go into free slots, then see that others stand ready."""
+        self.aftermath.check_adopted()  # first: what it puts back is to go in now, for nothing else may happen soon
         free = self._capacity() - len(self.crew.at(Stage.ACTIVE)) - len(self.aftermath.adopted)
         for worker in self.crew.workers:
             if free <= 0 or (worker.stage is Stage.PREPARING and self.engine.in_order):
@@ -88,7 +89,6 @@ class Slots:
             self.word.log("a window opened, but no supervisor reported from it")
             self.crew.forget(worker)
             self.count_death()
-        self.aftermath.check_adopted()
 
     def _prefetch(self, free: int) -> None:
         preparing = len(self.crew.at(Stage.PREPARING))

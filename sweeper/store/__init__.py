@@ -6,7 +6,22 @@ where it is lost or damaged. Numbers are given once, in file order, and never re
 """
 
 from sweeper.store.db import Generation, Store, Wish
-from sweeper.store.enqueue import SOURCE, Change, enqueue, mark_wanted
-from sweeper.store.rebuild import open_store, reconcile
+from sweeper.store.enqueue import SOURCE, Change, enqueue, mark_wanted, source_of
+from sweeper.store.opening import open_store, with_store
+from sweeper.store.rebuild import reconcile
+from sweeper.store.sound import why_not
 
-__all__ = ["SOURCE", "Change", "Generation", "Store", "Wish", "enqueue", "mark_wanted", "open_store", "reconcile"]
+__all__ = [
+    "SOURCE",
+    "Change",
+    "Generation",
+    "Store",
+    "Wish",
+    "enqueue",
+    "mark_wanted",
+    "open_store",
+    "reconcile",
+    "source_of",
+    "why_not",
+    "with_store",
+]

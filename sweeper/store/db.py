@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -27,8 +28,14 @@ class Store(Database):
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'wish'").fetchone()
         if row is None:
             return None
-        data = json.loads(row[0])
-        return Wish(**{name: data[name] for name in Wish.__dataclass_fields__ if name in data})
+        try:
+            data = json.loads(row[0])
+            wish = Wish(**{name: data[name] for name in Wish.__dataclass_fields__ if name in data})
+            if wish.want not in (RUN, PAUSE, STOP) or not isinstance(wish.options, dict):
+                raise ValueError(wish.want)
+            return wish
+        except (ValueError, TypeError) as error:
+            raise sqlite3.DatabaseError("malformed wish") from error
 
     def set_wish(self, wish: Wish) -> None:
         self._set("wish", json.dumps(asdict(wish)))

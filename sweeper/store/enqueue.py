@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper import model
+from sweeper import model, obstacle, paths
 from sweeper.command import Template
-from sweeper.errors import InputError
+from sweeper.errors import InputError, SweepError
 from sweeper.grid import Points
 from sweeper.spec import Spec, read_spec
 from sweeper.store import catalog
@@ -142,6 +142,19 @@ def _renumber(store: Store, known: Catalog, rest: _Rest, spec: Spec, points: Poi
     # Also where nothing is new: the last generation must be this file's, or the next launch would compare with another.
     store.add_generation(template.identity, spec.source, first, len(picked), picked)
     store.set_wanted(0, count, numbers)
+
+
+def source_of(store: Store, sweep: paths.SweepDir) -> str:
+    """The text of the sweep file as last launched. Raises SweepError where it is lost."""
+    # From the same transaction as the wish: sweep.yaml, written a moment later, is for people and for a rebuild.
+    text = store.flag(SOURCE)
+    if text:
+        return text
+    try:
+        return sweep.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = obstacle.explain(error, sweep.file) if isinstance(error, OSError) else f"{sweep.file}: {error}"
+        raise SweepError(f"the sweep file as last launched cannot be read: {why}\n    launch it again") from error
 
 
 def mark_wanted(store: Store) -> None:

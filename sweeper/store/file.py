@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sweeper import paths, procs
 
+BUSY = 10.0  # seconds that another's transaction may take
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS generation (
@@ -29,22 +31,35 @@ CREATE INDEX IF NOT EXISTS by_state ON runs (wanted, state);
 class Database:
     """An open database. Every statement is one transaction unless it runs inside ``with``. Raises sqlite3.Error.
 
-    ``runs`` is where the run folders lie, if it is not where the database is.
+    ``runs`` is where the run folders lie, if it is not where the database is. ``memory`` is a database in memory that
+    stands for the file at this moment; ``note`` says what it lacks, for whoever looks.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False, runs: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        readonly: bool = False,
+        runs: Path | None = None,
+        memory: sqlite3.Connection | None = None,
+        note: str = "",
+    ) -> None:
         self.path = path
         self.runs = path.parent if runs is None else runs
-        mode = "ro" if readonly else "rwc"
-        uri = f"file:{_uri(path)}?mode={mode}"
-        self.connection = sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None)
-        self.connection.execute("PRAGMA busy_timeout = 10000")
-        if not readonly:
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = NORMAL")
-            self.connection.execute("PRAGMA cache_size = -2000")
-            self.connection.executescript(_SCHEMA)
-        self._opened = _identity(path)
+        self.note = note
+        # Also to read it may be written: whoever closes it last folds SQLite's log in and takes it away.
+        self.connection = connect(path, "rw" if readonly else "rwc") if memory is None else memory
+        try:
+            if memory is None and not readonly:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                self.connection.execute("PRAGMA synchronous = NORMAL")
+                self.connection.execute("PRAGMA cache_size = -2000")
+            if not readonly:
+                self.connection.executescript(_SCHEMA)
+        except sqlite3.Error:
+            self.connection.close()
+            raise
+        self._opened = _identity(path) if memory is None else None
 
     def __enter__(self) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
@@ -67,16 +82,24 @@ class Database:
 
     def synced(self) -> None:
         """From now on, have each transaction on disk before it is reported done, also against a reset."""
+        if self._opened is None:
+            return  # it is in memory
         self.connection.execute("PRAGMA synchronous = FULL")
         paths.sync_path(self.path.parent)  # the name of a log that another connection made: SQLite sees to its own only
 
     @property
     def stale(self) -> bool:
-        """Whether the file was deleted or replaced since it was opened."""
-        return _identity(self.path) != self._opened
+        """Whether the file was deleted or replaced since it was opened; what is in memory alone is so at once."""
+        return self._opened is None or _identity(self.path) != self._opened
 
     def close(self) -> None:
         self.connection.close()
+
+
+def connect(path: Path, mode: str, *flags: str) -> sqlite3.Connection:
+    """``mode`` and ``flags`` are SQLite's URI parameters. Raises sqlite3.Error."""
+    uri = f"file:{_uri(path)}?" + "&".join([f"mode={mode}", *flags])
+    return sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

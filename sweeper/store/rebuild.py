@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from sweeper.errors import SweepError
 from sweeper.grid import expand
 from sweeper.model import Outcome, RunRecord
 from sweeper.spec import read_spec
-from sweeper.store.db import STOP, Store, Wish
+from sweeper.store.db import RUN, STOP, Store, Wish
 from sweeper.store.enqueue import enqueue
+from sweeper.store.sound import FILES, checked, is_broken, is_damage, there
+
+__all__ = ["LOST_LIMIT", "REBUILT", "is_damage", "of_folders", "put_aside", "rebuild", "reconcile"]
 
 REBUILDING = 30.0  # seconds that another may take to rebuild a database
 REBUILT = "the queue was rebuilt from the run folders"
@@ -26,107 +30,94 @@ UNSYNCED = 3600.0  # seconds before a boot in which something may have ended tha
 LOST_LIMIT = 3  # attempts in a row that vanished without an outcome make a run failed
 
 
-def open_store(sweep: paths.SweepDir, *, readonly: bool = False) -> Store:
-    """Open the queue of a sweep; a missing or damaged one is rebuilt from the folders (the damaged file is kept aside).
-
-    Raises SweepError where it can neither be opened nor rebuilt.
-    """
-    try:
-        if _there(sweep):
-            return _checked(sweep, readonly=readonly)
-        if readonly and not any(True for _ in folders.run_folders(sweep)):
-            raise SweepError(f"{sweep.path} holds no sweep (it has no queue.db and no runs)")
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise SweepError(f"the queue {sweep.db} cannot be opened: {error}") from error
-    try:
-        _rebuild(sweep)
-        return _checked(sweep, readonly=readonly)
-    except (sqlite3.Error, OSError) as error:
-        raise SweepError(f"the queue {sweep.db} cannot be made: {error}") from error
-
-
-def _there(sweep: paths.SweepDir) -> bool:
-    """Whether there is a queue; one without content is none, for it is only ever put there whole."""
-    try:
-        return sweep.db.stat().st_size > 0
-    except FileNotFoundError:
-        return False
-
-
-def _checked(sweep: paths.SweepDir, *, readonly: bool) -> Store:
-    store = Store(sweep.db, readonly=readonly, runs=sweep.path)
-    try:
-        store.wish()
-        store.total()
-        store.counts()
-    except sqlite3.DatabaseError:
-        store.close()
-        raise
-    except (ValueError, TypeError) as error:
-        store.close()
-        raise sqlite3.DatabaseError("malformed content") from error
-    return store
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the database itself is broken, rather than busy, unreadable or on a full disk."""
-    text = str(error)
-    return any(word in text for word in ("malformed", "not a database", "no such table", "no such column", "corrupt"))
-
-
 def put_aside(sweep: paths.SweepDir) -> None:
     """Keep a damaged database under another name. A log that its deleted database left would spoil the next one."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in reversed(FILES):
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{sweep.db}{suffix}", f"{sweep.db}.damaged-{stamp}{suffix}")
 
 
-def _rebuild(sweep: paths.SweepDir) -> None:
-    """Put a new database where the missing or damaged one was, made beside and linked there when it is whole.
+def rebuild(sweep: paths.SweepDir) -> None:
+    """Put a new database where the missing or damaged one was, made beside and renamed there when it is whole.
 
-    One process at a time does it, and whoever comes later finds it done.
+    One process at a time does it, and whoever comes later finds it done. Raises sqlite3.Error, OSError, SweepError.
     """
     lock = folders.open_lock(sweep.rebuild_lock)
     try:
         if not folders.take_lock(lock, REBUILDING):
-            raise OSError(f"somebody else has been rebuilding it for {REBUILDING:g} s")
-        if _there(sweep):
+            raise SweepError(f"the queue {sweep.db} has been made anew by another process for {REBUILDING:g} s: wait")
+        if there(sweep):
             try:
-                _checked(sweep, readonly=False).close()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
+                checked(sweep).close()
+            except sqlite3.Error as error:
+                if not is_broken(sweep, error):
                     raise
             else:
                 return
-        put_aside(sweep)
         beside = sweep.db.with_name(f".queue.{os.getpid()}.db")
-        store = Store(beside, runs=sweep.path)
         try:
-            _fill(store, sweep)
-        finally:
-            store.close()
-        os.replace(beside, sweep.db)
+            with contextlib.closing(Store(beside, runs=sweep.path)) as store:
+                _fill(store, sweep)
+            put_aside(sweep)
+            os.replace(beside, sweep.db)
+        except BaseException:
+            for suffix in FILES:
+                Path(f"{beside}{suffix}").unlink(missing_ok=True)
+            raise
     finally:
         os.close(lock)
 
 
-def _fill(store: Store, sweep: paths.SweepDir) -> None:
-    """Enter run.json, the attempts and the outcomes, and what was wanted last; stopped: nobody starts by looking."""
+def of_folders(sweep: paths.SweepDir, why: str) -> Store:
+    """What the run folders say, in memory, for looking where the queue cannot be read for the reason ``why``.
+
+    Raises SweepError where they cannot be read either, or hold nothing.
+    """
+    store = Store(sweep.db, runs=sweep.path, memory=sqlite3.connect(":memory:", isolation_level=None))
+    try:
+        closed = _fill(store, sweep, looking=True)
+    except (OSError, SweepError) as error:
+        store.close()
+        raise SweepError(f"{why}\n    and its run folders tell nothing: {error}") from error
+    if not store.total() and not any(True for _ in store.touched()):
+        store.close()
+        raise SweepError(why)
+    wish = store.wish()
+    if wish is not None:
+        store.set_wish(replace(wish, want=RUN, why=""))  # nobody knows: whether it has a scheduler must tell
+    store.note = f"{why.splitlines()[0]}: what is shown is what its run folders say"
+    if closed:
+        store.note += f"; {closed} of them cannot be read"
+    return store
+
+
+def _fill(store: Store, sweep: paths.SweepDir, *, looking: bool = False) -> int:
+    """Enter run.json, the attempts and the outcomes, and what was wanted last; stopped: nobody starts by looking.
+
+    Gives how many run folders were passed over because they cannot be read, which only happens when ``looking``: a
+    queue that is to be used knows all of them. Raises OSError.
+    """
+    closed = 0
     with store:
         for number, run in folders.run_folders(sweep):
-            _restore(store, number, run)
-        last = _last_launch(sweep)
+            try:
+                _restore(store, number, run)
+            except OSError:
+                if not looking:
+                    raise
+                closed += 1
+        last = _last_launch(sweep, looking=looking)
         if last is None:
-            return
+            return closed
         store.set_wish(last)
     try:
         spec = read_spec(last.file, text=sweep.file.read_text(encoding="utf-8"))
         points, template = expand(spec), command.template(spec)
     except (OSError, ValueError, SweepError):
-        return  # the next launch enters what is wanted
+        return closed  # the next launch enters what is wanted
     enqueue(store, spec, points, template, last, again=())
+    return closed
 
 
 def _restore(store: Store, number: int, run: paths.RunDir) -> None:
@@ -142,14 +133,22 @@ def _restore(store: Store, number: int, run: paths.RunDir) -> None:
     store.restore(record, failures=0, losses=max(0, past.losses - 1))
 
 
-def _last_launch(sweep: paths.SweepDir) -> Wish | None:
-    """The wish as the newest environment file remembers it; stopped, because nobody may start by reading."""
+def _last_launch(sweep: paths.SweepDir, *, looking: bool) -> Wish | None:
+    """The wish as the newest environment file remembers it; stopped, because nobody may start by reading.
+
+    For looking the folder's owner does as well, where that is another's secret. Raises OSError.
+    """
     numbers = []
     for entry in sweep.path.glob("environment-*.json"):
         with contextlib.suppress(ValueError):
             numbers.append(int(entry.stem.removeprefix("environment-")))
     for number in sorted(numbers, reverse=True):
-        data = folders.read_json(sweep.environment(number))
+        try:
+            data = folders.read_json(sweep.environment(number))
+        except PermissionError:
+            if not looking:
+                raise
+            data = folders.read_json(sweep.owner)
         if data is not None and isinstance(data.get("file"), str):
             parallel = data.get("parallel")
             return Wish(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ COLUMNS = (
 
 
 def record_of(row: tuple[Any, ...], runs: Path) -> RunRecord:
-    """A row of COLUMNS as everybody speaks of runs; ``runs`` is where their folders lie."""
+    """A row of COLUMNS as everybody speaks of runs; ``runs`` is where their folders lie.
+
+    Raises sqlite3.DatabaseError where it holds what nobody wrote.
+    """
+    try:
+        return _record(row, runs)
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"malformed content in the row of run {row[0]}") from error
+
+
+def _record(row: tuple[Any, ...], runs: Path) -> RunRecord:
     (
         number,
         key,

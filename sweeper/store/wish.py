@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
 from array import array
 from dataclasses import dataclass, field
@@ -51,4 +52,8 @@ def pack(numbers: array[int] | None) -> bytes | None:
 
 
 def unpack(blob: bytes | None) -> array[int] | None:
-    return None if blob is None else array("I", zlib.decompress(blob))
+    """Raises sqlite3.DatabaseError where it is not what ``pack`` made."""
+    try:
+        return None if blob is None else array("I", zlib.decompress(blob))
+    except (zlib.error, ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError("malformed numbers") from error
