@@ -21,6 +21,10 @@ class InputError(SweepError):
     exit_code = 2
 
 
+class OverloadError(SweepError):
+    """The machine has no process, memory or descriptor to spare for now; it says nothing else about what was asked."""
+
+
 class BusyError(SweepError):
     """A GPU or a lock is held by somebody else and the user asked not to wait (``EX_TEMPFAIL`` of sysexits.h)."""
 

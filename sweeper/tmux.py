@@ -6,21 +6,24 @@ runner is used, and only ids and numbers are read back. Whatever a format could 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import libtmux
 from libtmux.exc import LibTmuxException
 
-from sweeper.errors import SweepError
+from sweeper.errors import OverloadError, SweepError
 
 MINIMUM = (3, 0)
 SERVER = "default"  # the user's own: also where $TMUX, from which sweep was typed, is another (tmux -L)
+_OVERLOAD = tuple(map(os.strerror, (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)))
 _ODD = re.compile(r"[^\w=.,+@%/-]+")
 INSTALL = (
     "tmux is not installed. Install it (Debian, Ubuntu: sudo apt install tmux), "
@@ -48,18 +51,57 @@ def check() -> None:
 
 def run(*words: str) -> list[str]:
     """Run one tmux command (";" as a word of its own separates several) and give its lines. Raises SweepError."""
+    lines, error = _run(*words)
+    if error is not None:
+        raise error
+    return lines
+
+
+def _run(*words: str) -> tuple[list[str], SweepError | None]:
+    """The lines of a tmux command, and what went wrong, if anything. Raises SweepError where tmux cannot be asked."""
     for patience in (0.05, 0.2, 0.5, None):
         try:
-            result = libtmux.Server(socket_name=SERVER).cmd(*words)
+            with _no_terminal():
+                result = libtmux.Server(socket_name=SERVER).cmd(*words)
         except LibTmuxException as error:
             raise SweepError(INSTALL if shutil.which("tmux") is None else f"tmux: {error}") from error
+        except OSError as error:
+            raise OverloadError(f"tmux cannot be started: {error.strerror}") from error
         if patience is None or result.returncode == 0 or "server exited" not in " ".join(result.stderr):
             break
         time.sleep(patience)  # the last session closed at this very moment, and its server is on its way out
-    if result.returncode != 0:
-        said = " ".join(result.stderr) or f"exit status {result.returncode}"
-        raise SweepError(f"tmux {words[0]}: {said}")
-    return [str(line) for line in result.stdout]
+    lines = [str(line) for line in result.stdout]
+    if result.returncode == 0:
+        return lines, None
+    said = " ".join(result.stderr) or f"exit status {result.returncode}"
+    text = f"tmux {words[0]}: {said}"
+    return lines, OverloadError(text) if any(word in said for word in _OVERLOAD) else SweepError(text)
+
+
+@contextlib.contextmanager
+def _no_terminal() -> Iterator[None]:
+    """tmux refuses even to list its windows in a terminal of a kind that this machine does not know (xterm-kitty)."""
+    kind = os.environ.pop("TERM", None)
+    try:
+        yield
+    finally:
+        if kind is not None:
+            os.environ["TERM"] = kind
+
+
+def obstacles() -> str:
+    """What in the user's tmux.conf may keep a session or a window from standing; '' where nothing is known of."""
+    try:
+        lines = run("start-server", ";", "show-options", "-s", "exit-unattached", ";", "show-hooks", "-g")
+    except SweepError:
+        return ""
+    found = [line for line in lines if line == "exit-unattached on" or re.search(r"\[\d+\] .*\b(kill|respawn)", line)]
+    if not found:
+        return ""
+    return (
+        f"\n    what may be in the way in your tmux.conf: {'; '.join(found)}"
+        "\n    take it out, or run the sweep as a chain in this terminal: sweep FILE --serial --here"
+    )
 
 
 def literal(text: str) -> str:
@@ -78,9 +120,12 @@ def title(text: str) -> str:
 
 
 def sessions() -> dict[str, str]:
-    """The names of this server's sessions, each with the sweep folder that it was made for ('' for others')."""
+    """The names of this server's sessions, each with the sweep folder that it was made for ('' for others').
+    Raises OverloadError."""
     try:
         lines = run("list-sessions", "-F", "#{session_name}\t#{@sweep_dir}")
+    except OverloadError:
+        raise
     except SweepError:
         return {}
     found = {}
@@ -119,18 +164,37 @@ def free_name(wanted: str, folder: str) -> tuple[str, bool]:
     return name, False
 
 
-def new_session(name: str, folder: str, argv: Sequence[str], environment: Mapping[str, str]) -> Pane:
+def new_session(name: str, folder: str, argv: Sequence[str]) -> Pane:
     """A detached session whose first window runs ``argv``, whatever the user's tmux.conf says. Raises SweepError."""
-    variables = [part for key, value in environment.items() for part in ("-e", word(f"{key}={value}"))]
-    target = f"={name}:"
-    lines = run(
-        "new-session", "-d", "-s", literal(name), "-n", "sweep", "-x", "200", "-y", "50", *variables,
-        "-P", "-F", "#{window_id} #{pane_id}", *map(word, argv),
+    lines, error = _run(
+        "new-session", "-d", "-s", literal(name), "-n", "sweep", "-x", "200", "-y", "50",
+        "-P", "-F", "#{session_id} #{window_id} #{pane_id}", *map(word, argv),
+        *_settle(f"={name}:", folder),
+    )  # fmt: skip
+    if not lines:
+        raise error or SweepError("tmux new-session: it said nothing")
+    session, window, pane = lines[0].split()
+    if error is not None:
+        try:
+            run(*_settle(f"{session}:", folder)[1:])  # a hook of the user's has renamed it meanwhile
+        except SweepError:
+            raise SweepError(f"the tmux session of {name} closed again at once ({error}){obstacles()}") from error
+    return Pane(window, pane)
+
+
+def _settle(target: str, folder: str) -> list[str]:
+    """Commands that make a new session ours. They come in the same breath: some end with their last client."""
+    return [
         ";", "set-option", "-t", target, "destroy-unattached", "off",
         ";", "set-option", "-t", target, "@sweep_dir", word(folder),
         ";", "set-option", "-w", "-t", target, "remain-on-exit", "off",
-    )  # fmt: skip
-    return _pane(lines)
+    ]  # fmt: skip
+
+
+def spare_hooks(session: str) -> None:
+    """In our session no hook of the user's closes, splits or renames each new window."""
+    for hook in ("after-new-window", "window-linked"):
+        _quietly("set-hook", "-t", _target(session), hook, "")
 
 
 def new_window(session: str, name: str, argv: Sequence[str], *, front: bool = False) -> Pane:
@@ -162,9 +226,10 @@ def rename(pane: Pane, text: str) -> None:
 
 def keep(pane: Pane) -> None:
     """Let the window stay, with what it shows, when its process has ended."""
-    _quietly("set-option", "-w", "-t", pane.window, "remain-on-exit", "on")
+    option = ("set-option", "-w", "-t", pane.window)
+    _quietly(*option, "remain-on-exit", "on", ";", "set-hook", "-w", "-t", pane.window, "pane-died", "")
     # tmux's own word in the last row (since 3.3) would scroll the output out of every smaller terminal.
-    _quietly("set-option", "-w", "-t", pane.window, "remain-on-exit-format", "")
+    _quietly(*option, "remain-on-exit-format", "")
 
 
 def close(pane: Pane) -> None:
@@ -180,18 +245,23 @@ def _quietly(*words: str) -> None:
 
 
 def panes(session: str) -> dict[str, bool]:
-    """The pane ids of a session, each with whether its process has ended; empty where the session is gone."""
+    """The pane ids of a session, each with whether its process has ended; empty where the session is gone.
+    Raises OverloadError."""
     try:
         lines = run("list-panes", "-s", "-t", _target(session), "-F", "#{pane_id} #{pane_dead}")
+    except OverloadError:
+        raise
     except SweepError:
         return {}
     return {line.split()[0]: line.split()[1] == "1" for line in lines if line}
 
 
 def window_of(pane: str) -> Pane | None:
-    """The window that a pane is in; None where it is gone."""
+    """The window that a pane is in; None where it is gone. Raises OverloadError."""
     try:
         lines = run("display-message", "-p", "-t", pane, "#{window_id} #{pane_id}")
+    except OverloadError:
+        raise
     except SweepError:
         return None
     return _pane(lines) if lines and lines[0].strip() else None

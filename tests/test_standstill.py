@@ -204,6 +204,9 @@ class NoWindows:
     def there(self, opened: Opened) -> bool:
         return True
 
+    def obstacles(self) -> str:
+        return ""
+
     def begun(self, opened: Opened, title: str) -> None:
         return
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sweeper import errors, model, procs, tmux
+from sweeper import errors, model, procs
 from sweeper.cli import looking
 from sweeper.lease import Waiter
 from sweeper.model import GpuRequest
@@ -141,12 +143,66 @@ def test_ctrl_c_twice_stops_a_chain_and_once_only_its_run(shop: Workshop) -> Non
     assert shop.ask(lambda store: store.wish()).why == "Ctrl-C, twice"
 
 
-def test_the_users_tmux_settings_do_no_harm(shop: Workshop) -> None:
-    (shop.folder / "home" / ".tmux.conf").write_text(
-        "set -g destroy-unattached on\nset -g remain-on-exit on\nset -g default-shell /bin/false\n"
-        "set -g automatic-rename on\nset -g allow-rename on\nset -g base-index 7\nset -g renumber-windows on\n"
-    )
-    assert shop.run("command: 'echo {x}'\ngrid: {x: [1, 2, 3]}\n", 2) == {"done": 3}
+HARMLESS = {
+    "ends without clients": "set -g destroy-unattached on\nset -g remain-on-exit on\nset -g exit-empty off",
+    "shell": "set -g default-shell /bin/false\nset -g default-command 'exit 3'\nset -g default-terminal no-such-kind",
+    "names": "set -g automatic-rename on\nset -g allow-rename on\nset -g base-index 7\nset -g renumber-windows on",
+    "renamed at once": "set-hook -g after-new-session 'rename-session mine'",
+    "renamed soon": "set-hook -g session-created 'rename-session mine'\nset-hook -g window-linked 'rename-window mine'",
+    "windows closed": "set-hook -g after-new-window kill-window",
+    "windows split": "set-hook -g after-new-window split-window",
+    "panes respawned": "set -g remain-on-exit on\nset-hook -g pane-died respawn-pane",
+    "mistakes": "no-such-command\nset -g no-such-option on",
+}
+
+
+@pytest.mark.parametrize("parallel", [None, 2])
+@pytest.mark.parametrize("conf", HARMLESS.values(), ids=HARMLESS)
+def test_the_users_tmux_settings_do_no_harm(shop: Workshop, conf: str, parallel: int | None) -> None:
+    (shop.folder / "home" / ".tmux.conf").write_text(f"{conf}\n")
+    text = "command: 'echo {x}; [ {x} != 2 ]'\ngrid: {x: [1, 2, 3]}\n"
+    assert shop.run(text, parallel) == {"done": 2, "failed": 1}
+    left = shop.tmux("list-panes", "-a", "-F", "#{window_name} #{pane_dead}").splitlines()
+    assert left == (["2,x=2 1"] if parallel else []), "the failed run's window stays, and nothing lives"
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        "set -g exit-unattached on",
+        "set-hook -g window-linked kill-window",
+        "set-hook -g session-created kill-session",
+        "set-hook -g after-new-session kill-session",
+    ],
+)
+def test_settings_that_leave_no_session_are_named(shop: Workshop, conf: str) -> None:
+    (shop.folder / "home" / ".tmux.conf").write_text(f"{conf}\n")
+    named = conf.removeprefix("set-hook -g ").removeprefix("set -g ").replace(" kill", r"\[0\] kill")
+    with pytest.raises(errors.SweepError, match=rf"tmux\.conf: {named}\n.*--serial --here"):
+        shop.launch("command: 'echo {x}'\ngrid: {x: [1, 2, 3]}\n", 2)
+    wish = shop.ask(lambda store: store.wish())
+    assert wish.want == "stop"
+    assert not shop.alive()
+
+
+def test_a_terminal_of_a_kind_that_nobody_knows_here_is_no_obstacle(shop: Workshop) -> None:
+    """tmux refuses every command in such a one, as they come with the terminal of a laptop (xterm-kitty)."""
+    shop.plan("command: 'true'\ngrid: {x: [1, 2]}\n", 2)
+    master, slave = os.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeper", str(shop.file), "--parallel", "2", "--detach"],
+            env={**os.environ, "TERM": "no-such-kind", "PYTHONPATH": str(Path(__file__).parents[1])},
+            stdin=slave,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert done.returncode == 0, done.stderr
+    assert shop.finish() == {"done": 2}
 
 
 def test_a_name_that_is_taken_gets_a_suffix_and_nothing_of_it_is_touched(shop: Workshop) -> None:
@@ -193,7 +249,7 @@ def test_no_tmux_is_an_error_that_says_what_to_do(shop: Workshop, monkeypatch: p
     empty = shop.folder / "empty"
     empty.mkdir()
     monkeypatch.setenv("PATH", str(empty))
-    with pytest.raises(tmux.SweepError, match=r"(?s)apt install tmux.*--serial --here"):
+    with pytest.raises(errors.SweepError, match=r"(?s)apt install tmux.*--serial --here"):
         shop.launch(WAITING, 1)
     assert not shop.sweep.db.exists()
 

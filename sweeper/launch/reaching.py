@@ -17,6 +17,7 @@ from sweeper.scheduler import boot
 from sweeper.store import Store, Wish
 from sweeper.store.db import STOP
 
+UNSTARTED = "its scheduler did not start"
 PATIENCE = 20.0  # seconds within which a scheduler must answer
 LOOK = 1.0  # seconds without an answer until it is looked whether it can answer at all
 OK, GONE, SILENT = "ok", "gone", "silent"
@@ -136,14 +137,18 @@ def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
     store.set_wish(wish)
     seen = sweep.log.stat().st_size if sweep.log.exists() else 0
     argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "window", str(sweep.path)]
-    if standing:
-        window = tmux.new_window(name, "sweep", argv, front=True)
-    else:
-        window = tmux.new_session(name, str(sweep.path), argv, {})
-    if not _comes_up(sweep, seen, lambda: window.pane in tmux.panes(name)):
-        store.set_wish(replace(wish, want=STOP, why="its scheduler did not start"))
+    try:
+        if standing:
+            window = tmux.new_window(name, "sweep", argv, front=True)
+        else:
+            window = tmux.new_session(name, str(sweep.path), argv)
+    except SweepError:
+        store.set_wish(replace(wish, want=STOP, why=UNSTARTED))
+        raise
+    if not _comes_up(sweep, seen, lambda: tmux.window_of(window.pane) is not None):
+        store.set_wish(replace(wish, want=STOP, why=UNSTARTED))
         said = _tail(sweep.log, seen).strip() or "nothing"
-        raise SweepError(f"the scheduler of {sweep.name} did not start; {sweep.log} says:\n{said}")
+        raise SweepError(f"the scheduler of {sweep.name} did not start{tmux.obstacles()}\n    {sweep.log} says: {said}")
     return wish
 
 

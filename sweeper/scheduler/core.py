@@ -77,6 +77,9 @@ class Scheduler:
         try:
             while not self.leaving and not self._turn():
                 continue
+            self.loop.quiet_until = 0.0
+            while not self.leaving and self.loop.do_later():  # the last windows
+                continue
         except GoneError as gone:
             self._abandon(gone)
             raise

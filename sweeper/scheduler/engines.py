@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sweeper import paths, procs
 from sweeper.channel import Channel
+from sweeper.errors import OverloadError
 from sweeper.supervisor import boot
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Engine(Protocol):
 
     def open(self) -> Opened: ...
     def there(self, opened: Opened) -> bool: ...
+    def obstacles(self) -> str: ...
     def begun(self, opened: Opened, title: str) -> None: ...
     def ended(self, opened: Opened, well: bool) -> None: ...
     def gone(self, opened: Opened) -> bool: ...
@@ -55,6 +57,7 @@ class Windows:
 
         self._tmux = tmux
         self.session = tmux.own_session(session)  # its user may rename it
+        tmux.spare_hooks(self.session)
         self._argv: Sequence[str] = (
             sys.executable,
             "-I",
@@ -77,7 +80,14 @@ class Windows:
 
     def there(self, opened: Opened) -> bool:
         assert opened.pane is not None
-        return opened.pane.pane in self._tmux.panes(self.session)
+        try:
+            return opened.pane.pane in self._tmux.panes(self.session)
+        except OverloadError:
+            return True  # for all that is known
+
+    def obstacles(self) -> str:
+        """What may keep a window from standing, as a line of its own, or ''."""
+        return self._tmux.obstacles()
 
     def begun(self, opened: Opened, title: str) -> None:
         assert opened.pane is not None
@@ -131,6 +141,9 @@ class Chain:
 
     def there(self, opened: Opened) -> bool:
         return True  # the end of its channel would have told
+
+    def obstacles(self) -> str:
+        return ""
 
     def begun(self, opened: Opened, title: str) -> None:
         return

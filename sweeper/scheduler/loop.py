@@ -48,13 +48,14 @@ class Loop:
         """Do something after what is urgent, or after so many seconds."""
         self._later.append((time.monotonic() + seconds, action))
 
-    def do_later(self) -> None:
-        """One thing at a time: whoever speaks meanwhile is heard before the next."""
+    def do_later(self) -> bool:
+        """One thing at a time: whoever speaks meanwhile is heard before the next. False where nothing was due."""
         now = time.monotonic()
         due = None if now < self.quiet_until else next((entry for entry in self._later if entry[0] <= now), None)
         if due is not None:
             self._later.remove(due)  # before it is done: what fails is not done again, and the others are not lost
             due[1]()
+        return due is not None
 
     def sleep(self, moments: Iterable[float]) -> None:
         """Sleep until something wakes us, or until the first of these moments; then hear what it was."""

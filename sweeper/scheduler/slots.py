@@ -86,9 +86,10 @@ class Slots:
         if free > 0 or time.monotonic() >= self.loop.quiet_until:
             self._prefetch(free)
         for worker in self.crew.unreported():
-            self.word.log("a window opened, but no supervisor reported from it")
+            why = f"a window opened, but no supervisor reported from it{self.engine.obstacles()}"
+            self.word.log(why)
             self.crew.forget(worker)
-            self.count_death()
+            self.count_death(why)
 
     def _prefetch(self, free: int) -> None:
         preparing = len(self.crew.at(Stage.PREPARING))
@@ -113,9 +114,7 @@ class Slots:
             self.crew.open()
         except (errors.SweepError, OSError) as error:
             self.word.log(f"no window could be opened: {error}")
-            self.trouble(
-                f"no window could be opened: {error}", passing=isinstance(error, OSError) and error.errno in PASSING
-            )
+            self.trouble(f"no window could be opened: {error}", passing=_passes(error))
             return
         self.loop.at(0.0, lambda: None)  # the next one after a look at what supervisors say
 
@@ -194,3 +193,8 @@ class Slots:
             self.deaths = 0
             why = " ".join(why.split())
             self.stop(f"{STANDBY_DEATHS} times in a row no run could be started: {why}; see {self.place.sweep.log}")
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the machine only lacks something for now: processes, memory, descriptors, room."""
+    return isinstance(error, errors.OverloadError) or (isinstance(error, OSError) and error.errno in PASSING)
