@@ -38,18 +38,17 @@ CHATTER = "import time\nfor i in range({lines}):\n    print(i, flush=True)\n    
 # A scheduler that is a child of this test: tmux itself wakes what is stopped in its windows.
 SERVE = """
 import sys
+from contextlib import closing
 from dataclasses import replace
 from sweeper import launch
-from sweeper.launch import carrying
-from sweeper.scheduler.serve import serve, summary
-parallel = int(sys.argv[2]) or None
-def start(sweep, store, wish):
-    store.set_wish(replace(wish, session="sweep-s"))
-    return wish
-carrying.start = start
-plan = launch.plan(sys.argv[1], launch.Options(serial=not parallel, parallel=parallel, here=not parallel, fresh=True))
+from sweeper.scheduler.serve import serve
+from sweeper.store import open_store
+plan = launch.plan(sys.argv[1], launch.Options(serial=True, here=True, fresh=True))
 launch.carry_out(plan)
-print(summary(serve(plan.sweep, table=False)))
+if int(sys.argv[2]):
+    with closing(open_store(plan.sweep)) as store:
+        store.set_wish(replace(store.wish(), parallel=int(sys.argv[2]), session="sweep-s"))
+serve(plan.sweep, table=False)
 """
 
 
