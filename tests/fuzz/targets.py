@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sweeper import command, control, errors, folders, gpus, grid, metrics, model, paths, spec, tmux
+from sweeper import command, control, errors, folders, gpus, grid, metrics, model, moments, paths, spec, tmux
 from sweeper.channel import LIMIT, Channel
 from sweeper.lease import claims, devices, evidence, turns, words
 from sweeper.metrics import folding
@@ -151,13 +151,14 @@ def holders(data: bytes) -> None:
     if fields is None:
         return
     claim = claims.Claim(**fields, name="claim-a", uid=65534, live=True)
-    told = [words.holder(claim), words.wait(_OWN, [claim, _OWN], {"GPU-0": [claim]}, None, {"GPU-0": _GPU}).text]
+    wait = words.wait(_OWN, [claim, _OWN], {"GPU-0": [claim]}, None, {"GPU-0": _GPU})
+    told = [words.holder(claim), wait.text, wait.lasting, *moments.folded(wait.note).split("\r\n")]
     uses = evidence.look([_GPU], [claim])
     words.wait(_OWN, [claim, _OWN], {}, uses, {"GPU-0": _GPU})
     turns.plan([claim, _OWN], {}, ["GPU-0"], turns.anything)
     turns.before(_OWN, [claim, _OWN])
     row = gpus._row(_GPU, uses["GPU-0"], [claim])
-    told += [gpus._held_by(one) for one in row.holders] + [gpus._waits(one) for one in row.queue]
+    told += [gpus._held_by(one) for one in row.holders] + [gpus._who(one) for one in row.queue]
     for line in told:
         assert not CONTROLS.intersection(line), line
         line.encode()
