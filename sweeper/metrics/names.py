@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable
 
-from sweeper.metrics.vocabulary import CAMEL, DOWN, UP, kind, split_of, words, words_of
+from sweeper.metrics.vocabulary import CAMEL, DOWN, UP, kind, remembered, split_of, words, words_of
 
 _PROSE = {"validation": "val", "validating": "val", "training": "train", "testing": "test", "evaluation": "eval"}
 _DROP = frozenset(("the", "a", "an", "our", "this", "that", "current", "its", "and", "is", "was", "at", "set"))
@@ -28,6 +27,7 @@ _PHRASES = tuple(
 _NON_WORD = re.compile(r"[^\w]+")
 
 
+@remembered
 def normalise(text: str) -> str:
     """The one spelling of a metric's name: lower case, words joined by ``_``.
 
@@ -71,7 +71,7 @@ def canonical(name: str) -> tuple[str, ...]:
     return tuple(sorted(parts))
 
 
-@functools.lru_cache(maxsize=20_000)
+@remembered
 def direction(name: str) -> str | None:
     """``'max'`` or ``'min'``: which way a metric of this name is better; None where its name does not say."""
     parts = words(name)
@@ -103,7 +103,7 @@ def direction(name: str) -> str | None:
     for text in UP:
         if not text.isascii() and text in joined:
             return "max"
-    return "min" if joined in ("l1", "l2") or parts[-1:] in (["l1"], ["l2"]) else None
+    return "min" if joined in ("l1", "l2") or parts[-1:] in (("l1",), ("l2",)) else None
 
 
 # What a person optimises, best first: what is measured on the validation part before the test part, and a score that

@@ -16,18 +16,14 @@ from typing import TYPE_CHECKING
 from sweeper.metrics.vocabulary import STRONG
 
 if TYPE_CHECKING:
-    from sweeper.metrics.scan import Line, Span
+    from sweeper.metrics.saying import Line, Span
 
-FORGET = 50_000  # shapes: logs of free text have no end of them
 _DIGITS_OR_BLANKS = re.compile(r"(\d+|[ ]+)")
 _THOUSANDS = re.compile(rb"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 _IN_NAME = re.compile(r"\d+")
 _NAME_DIGITS = re.compile(
     r"(?<=[^\W\d])\d+|(?<=@)\d+(?:\.\d+)?|(?<=[^\W\d][- (])\d+(?=\D|$)|(?<=[^\W\d] \()\d+(?=\))"
 )  # loss1, acc@1, top-5
-_OWN_NUMBERS = re.compile(
-    rb"(?<![A-Za-z_@0-9])(?<![A-Za-z][- (])(?<![A-Za-z] \()[0-9]+|(?<=[A-Za-z][ ])[0-9]+(?![0-9]*\)?\s*[:=])"
-)  # and not part of a name
 SHAPELESS = b"0123456789 "
 
 
@@ -88,10 +84,15 @@ class Recipe:
         return bool(self.epoch or self.step)
 
     @property
+    def tells_step(self) -> bool:
+        """Whether the step is the training's, and not that of a download's bar."""
+        return bool(self.step and (self.fields or self.epoch or not self.inner))
+
+    @property
     def marks_at(self) -> tuple[int, int, int, int]:
         return self.epoch, self.epochs_total, self.step, self.steps_total
 
-    @property
+    @functools.cached_property
     def steady(self) -> bool:
         """Whether the fields keep company with something that is surely about training."""
         return self.marks or any(field.kind == STRONG for field in self.fields)
@@ -99,22 +100,6 @@ class Recipe:
 
 NOTHING = Recipe()
 DUMP = Recipe(dump=True)
-_known: dict[bytes, Recipe] = {}
-
-
-def of(shape: bytes, line: bytes) -> Recipe:
-    """The recipe for a line of this shape; ``line`` is an example of it, without its newline."""
-    found = _known.get(shape)
-    if found is None:
-        if len(_known) >= FORGET:
-            _known.clear()
-        found = _known[shape] = build(line)
-    return found
-
-
-def names_key(line: bytes) -> bytes:
-    """What tells a line from others of its shape where digits are part of names: acc@1, acc@5."""
-    return b"\0" + _OWN_NUMBERS.sub(b"", line).translate(None, b" ")
 
 
 def build(line: bytes) -> Recipe:
@@ -199,13 +184,28 @@ def _loose(text: str) -> bytes:
     return b"".join(out)
 
 
-def number(text: bytes) -> float:
-    """The number that ``text`` spells: ``1,234.5`` and ``0,95`` too; nan for what only looks like one (``8.4e+ 4``)."""
+def columns(rows: Sequence[Sequence[bytes]]) -> tuple[list[list[float]], list[int] | None]:
+    """The numbers of these rows by the column, and the places of the rows that have any (None: of all)."""
     try:
-        return float(text)
+        found = [list(map(float, column)) for column in zip(*rows, strict=True)]
+        if not any(math.inf in column or -math.inf in column for column in found):
+            return found, None
+    except ValueError:
+        pass
+    known = [(place, [number(text) for text in row]) for place, row in enumerate(rows)]
+    whole = [(place, row) for place, row in known if None not in row]
+    return [list(column) for column in zip(*(row for _, row in whole), strict=True)], [place for place, _ in whole]
+
+
+def number(text: bytes) -> float | None:
+    """The number that ``text`` spells: ``1,234.5`` and ``0,95`` too; None for what only looks like one (``8.4e+ 4``),
+    or is beyond all that a float holds."""
+    try:
+        value = float(text)
     except ValueError:
         decimal = b"" if _THOUSANDS.fullmatch(text.strip()) else b"."
-    try:
-        return float(text.replace(b",", decimal).decode("utf-8", "replace"))  # of bytes it reads ASCII digits alone
-    except ValueError:
-        return math.nan
+        try:
+            value = float(text.replace(b",", decimal).decode("utf-8", "replace"))  # of bytes: ASCII digits alone
+        except ValueError:
+            return None
+    return value if math.isfinite(value) or text.strip()[-1:].isalpha() else None

@@ -8,9 +8,11 @@ from typing import Any
 from sweeper.metrics import tables
 from sweeper.metrics.context import Ambient, context_of
 from sweeper.metrics.curve import Curve
+from sweeper.metrics.shapes import Shapes
 from sweeper.metrics.summary import Key
 
-_PATIENCE = 3000  # new shapes of line, after which a log without metrics is read with less care
+_PATIENCE = 2000  # new shapes of line, after which a log of text is read with less care
+_CROWD = 1000  # of these about training: no program has so many ways to say it
 
 
 class State:
@@ -23,15 +25,21 @@ class State:
         self.ambient = Ambient()
         self.table: tables.Table | None = None
         self.lines = 0
-        self.tried = self.fruitful = 0  # lines that were new, and those of them with a metric
+        self.tried = self.fruitful = 0  # lines of a new shape, and those of them that are surely about training
         self.redrawn = 0  # lines with redraws
         self.recent: list[bytes] = []  # the last lines
+        self.shapes = Shapes()
         self.company: dict[bytes, bool] = {}  # shapes of line: whether they stood beneath lines about training
 
     @property
     def barren(self) -> bool:
         """Whether the log is mostly text with numbers in it: then unknown words before numbers name no metric."""
         return self.tried > _PATIENCE and self.fruitful * 20 < self.tried
+
+    @property
+    def crowded(self) -> bool:
+        """Whether ever new lines speak of training: then it is text that does, and a metric has a colon or an ``=``."""
+        return self.fruitful > _CROWD
 
     @property
     def context(self) -> tuple[str, tables.Table | None]:
@@ -54,6 +62,7 @@ class State:
         twin.traits = {key: dict(trait) for key, trait in self.traits.items()}
         twin.ambient = self.ambient.copy()
         twin.recent = list(self.recent)
+        twin.shapes = self.shapes.copy()
         twin.company = dict(self.company)
         for name in ("table", "lines", "tried", "fruitful", "redrawn"):
             setattr(twin, name, getattr(self, name))
@@ -66,6 +75,7 @@ class State:
             "traits": [[*key, trait] for key, trait in self.traits.items()],
             "ambient": self.ambient.to_json(),
             "table": self.table and [self.table.names, self.table.kinds, self.table.cut, self.table.rows],
+            "shapes": self.shapes.to_json(),
             "company": [[shape.decode("latin-1"), yes] for shape, yes in self.company.items()],
             "recent": [line.decode("latin-1") for line in self.recent],
             "counts": [self.lines, self.tried, self.fruitful, self.redrawn],
@@ -84,5 +94,6 @@ class State:
             state.table = tables.Table(tuple(names), tuple(kinds), cut, rows)
         state.lines, state.tried, state.fruitful, state.redrawn = data["counts"]
         state.recent = [line.encode("latin-1") for line in data["recent"]]
+        state.shapes = Shapes.from_json(data["shapes"])
         state.company = {shape.encode("latin-1"): bool(yes) for shape, yes in data["company"]}
         return state

@@ -18,7 +18,7 @@ from sweeper.metrics.reader import Reader
 from sweeper.metrics.sources import CHUNK, Events, JsonLines, Source, event_files
 from sweeper.metrics.summary import Found, as_series, points, restates
 
-VERSION = 3  # of the cache and of what is understood of a log: raise it whenever either changes
+VERSION = 4  # of the cache and of what is understood of a log: raise it whenever either changes
 _HEAD = 1024  # bytes at the log's start, and before the place reached, by which it is known again
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 Points = list[tuple[float, float]]
@@ -179,14 +179,14 @@ def _read_on(
     reader, log_mark = _read_log(run_dir.log, reader, log_mark)
     for source in sources:
         source.read()
-    ended = bool(reader.pending) and _ended(run_dir)
+    ended = reader.unfinished and _ended(run_dir)
     found, ambient = reader.found(ended=ended)
     found = _together(found, sources)
     rows = [_row(as_series(name, curve, steps)) for name, (curve, steps) in found.items()]
     progress = [ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total]
     texts = {name: pattern.pattern.decode() for name, pattern in patterns.items()}
     head: dict[str, Any] = {"mark": mark, "files": stamps, "series": rows, "progress": progress, "patterns": texts}
-    head["open"] = bool(reader.pending) and not ended  # what the last line says can change without a byte more
+    head["open"] = reader.unfinished and not ended  # what the last line says can change without a byte more
     state = {
         "points": {name: points(curve) for name, (curve, _) in found.items()},
         "reader": reader.to_json(),

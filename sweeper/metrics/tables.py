@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -54,13 +55,17 @@ class Table:
             plain = _NUMBER.fullmatch(cell)
             if what == STEP and (over or plain):
                 numbers += 1
-                if step is None:
-                    step = _float(over.group(1)) if over else _float(cell)
+                place = _float(over.group(1) if over else cell)
+                if step is None and place is not None and math.isfinite(place):
+                    step = place
                     step_name = "epoch" if words(name)[-1] in EPOCHS else "step"
             elif plain:
                 numbers += 1
-                if what in (STRONG, SETTING) or (what == WEAK and not cell.lstrip("+-").isdigit()):
-                    values[name] = (_float(cell), what)
+                value = _float(cell)
+                if value is not None and (
+                    what in (STRONG, SETTING) or (what == WEAK and not cell.lstrip("+-").isdigit())
+                ):
+                    values[name] = (value, what)
             elif not _EMPTY.fullmatch(cell) and not cell[:1].isdigit() and not label and not numbers:
                 label = cell
         if not numbers:
@@ -79,15 +84,17 @@ class Table:
             return None
         name = normalise(label)
         if name == "accuracy":
-            return None, "index", {"accuracy": (_float(numbers[0]), STRONG)}
-        if name not in ("macro_avg", "weighted_avg", "micro_avg", "samples_avg"):
-            return None, "index", {}
-        pairs = zip(self.names, numbers, strict=False)  # an accuracy row has fewer
-        return (
-            None,
-            "index",
-            {f"{name}_{column}": (_float(cell), STRONG) for column, cell in pairs if column != "support"},
-        )
+            pairs = [("accuracy", _float(numbers[0]))]
+        elif name in ("macro_avg", "weighted_avg", "micro_avg", "samples_avg"):
+            # An accuracy row has fewer.
+            pairs = [
+                (f"{name}_{column}", _float(cell))
+                for column, cell in zip(self.names, numbers, strict=False)
+                if column != "support"
+            ]
+        else:
+            pairs = []
+        return None, "index", {full: (value, STRONG) for full, value in pairs if value is not None}
 
     def total(self, line: bytes) -> float | None:
         """Of how many steps, where a row says ``1/3``."""
@@ -126,9 +133,9 @@ def header(text: str) -> Table | None:
 def _without_bars(text: str) -> str:
     if "%|" not in text:
         return text
-    from sweeper.metrics import lines
+    from sweeper.metrics.noise import mask
 
-    return lines.mask(text)
+    return mask(text)
 
 
 def _column(cell: str) -> str:
@@ -161,6 +168,6 @@ def is_rule_bytes(line: bytes) -> bool:
     return bool(_RULE_BYTES.match(line))
 
 
-def _float(cell: str) -> float:
-    """The number in a cell; a percentage as it stands."""
+def _float(cell: str) -> float | None:
+    """The number in a cell, None where it only looks like one; a percentage as it stands."""
     return recipe.number(cell.rstrip("%").encode())

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_SHORT = 80  # characters
 
 # What a name says about the number beside it.
 STRONG = "strong"  # a word for a metric: loss, accuracy
@@ -109,15 +114,27 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 CAMEL = re.compile(r"(?<=[A-Za-z0-9][a-z0-9])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])")  # but mIoU is one word
 
 
-def words(name: str) -> list[str]:
-    """``name`` in lower-case words: ``valLoss``, ``val_loss`` and ``Val. loss`` are all ``['val', 'loss']``."""
-    return _WORD.findall(CAMEL.sub("_", name).lower())
+def remembered(function: Function) -> Function:
+    """``function``, a pure one of a text, with what it made of short ones remembered: logs say the same for ever."""
+    cached = functools.lru_cache(maxsize=10_000)(function)
+
+    @functools.wraps(function)
+    def call(text: str, *more: Any) -> Any:
+        return cached(text, *more) if len(text) <= _SHORT else function(text, *more)
+
+    return cast(Function, call)
+
+
+@remembered
+def words(name: str) -> tuple[str, ...]:
+    """``name`` in lower-case words: ``valLoss``, ``val_loss`` and ``Val. loss`` are all ``('val', 'loss')``."""
+    return tuple(_WORD.findall(CAMEL.sub("_", name).lower()))
 
 
 def split_of(word: str) -> str | None:
     """Which part of the data ``word`` names (train, val, test, eval); None for any other word."""
     found = SPLITS.get(word)
-    if found is None and _CJK.search(word):
+    if found is None and not word.isascii() and _CJK.search(word):
         for text, split in SPLITS.items():
             if _CJK.match(text) and text in word:
                 return split
@@ -126,6 +143,7 @@ def split_of(word: str) -> str | None:
     return found
 
 
+@remembered
 def is_metric_word(word: str) -> bool:
     if word in METRIC:
         return True
@@ -139,10 +157,10 @@ def is_metric_word(word: str) -> bool:
     for prefix in ("train", "val", "valid", "test", "avg", "mean", "m", "a"):  # valloss, mDice, aAcc
         if bare.startswith(prefix) and len(bare) > len(prefix) + 2 and bare[len(prefix) :] in METRIC:
             return True
-    return bool(_CJK.search(word)) and any(text in word for text in METRIC if _CJK.match(text))
+    return not word.isascii() and bool(_CJK.search(word)) and any(text in word for text in METRIC if _CJK.match(text))
 
 
-@functools.lru_cache(maxsize=20_000)
+@remembered
 def kind(name: str) -> str:
     """What a name says about the number beside it: STRONG, WEAK, SETTING, NEVER or STEP."""
     parts = words(name)
