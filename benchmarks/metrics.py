@@ -1,6 +1,6 @@
 """How fast logs are read, and how many of the metrics that a person names are found.
 
-    python benchmarks/metrics.py                  MB/s on plain and on typical training logs, and of folding
+    python benchmarks/metrics.py                  MB/s on plain and on typical training logs, on text, and of folding
     python benchmarks/metrics.py FOLDER           the score on a folder with logs_truth.json (logs in it or in logs/),
                                                   a list of {"file": ..., "metrics": {name: {"last": value}}}
 
@@ -132,6 +132,48 @@ def training(size: int) -> dict[str, bytes]:
     }
 
 
+_WORDS = (
+    "the quick brown fox jumps over a lazy dog while token sample generation text goes on with various words and story",
+    "the loss was error at step and test train on score of epoch data model accuracy rate best value",
+    "request to server from client handled connection user id session worker finished queue item path",
+)
+
+
+def text(size: int) -> dict[str, bytes]:
+    """Logs whose lines are never alike: text as language models write it, and what a server logs."""
+    chance = random.Random(2)
+    prose, training, served = (words.split() for words in _WORDS)
+
+    def sentence(words: list[str], numbers: int) -> str:
+        found = chance.choices(words, k=chance.randint(4, 14))
+        for _ in range(numbers):
+            number = f"{chance.random() * 100:.3f}" if chance.random() < 0.3 else str(chance.randrange(99_999))
+            found.insert(chance.randrange(len(found) + 1), number)
+        return " ".join(found)
+
+    def logged() -> str:
+        found = [f"2026-01-09 21:14:{chance.randrange(60):02d} [{chance.choice(served)}] INFO"]
+        for _ in range(chance.randint(3, 9)):
+            word, number = chance.choice(served), chance.randrange(9999)
+            found.append(chance.choice((word, f"{word}={number}", f"{word}: {number / 7:.3f},", f"({word} {number})")))
+        return " ".join(found)
+
+    kinds = {
+        "text with numbers": lambda: sentence(prose, 4),
+        "text about training": lambda: sentence(training, 4),
+        "a server's log": logged,
+    }
+    found = {}
+    for name, line in kinds.items():
+        lines: list[str] = []
+        length = 0
+        while length < size:
+            lines.append(line())
+            length += len(lines[-1]) + 1
+        found[name] = "\n".join(lines).encode()
+    return found
+
+
 def plain(size: int) -> bytes:
     chance = random.Random(1)
     words = [
@@ -185,6 +227,8 @@ def main(folders: list[str]) -> None:
         size = 20_000_000
         speed("read: lines without a number", plain(size), metrics.parse)
         for name, data in training(size).items():
+            speed(f"read: {name}", data, metrics.parse)
+        for name, data in text(size // 2).items():
             speed(f"read: {name}", data, metrics.parse)
         speed("fold: lines without a number", plain(size), metrics.fold)
         speed("fold: progress bars", training(size)["progress bars"], metrics.fold)
