@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
+import shlex
 import shutil
 import subprocess
 import time
@@ -11,9 +13,12 @@ import time
 PATIENCE = 10.0
 # Nothing can be started from within: no command has a path, and a restricted shell takes none with a slash.
 _LOOP = r"""
+enable -n kill exec ulimit trap enable suspend source .
+hit() { builtin printf '\001HIT\001'; }
 while IFS= read -r -d '' script; do eval "$script"; builtin printf '\001END\001'; done
 """
 _END = b"\x01END\x01"
+_HIT = b"\x01HIT\x01"
 
 
 class Bash:
@@ -24,6 +29,13 @@ class Bash:
 
     def words(self, script: str) -> list[bytes]:
         """The NUL-terminated words that ``script`` (of builtins alone) prints. Raises AssertionError where it hangs."""
+        return self._said(script).split(b"\0")[:-1]
+
+    def hits(self, script: str) -> bool:
+        """Whether the function ``hit`` is called when ``script``, of whatever kind, is run by itself."""
+        return _HIT in self._said(f"(FUNCNEST=20; eval {shlex.quote(script)}; builtin wait) </dev/null")
+
+    def _said(self, script: str) -> bytes:
         shell = self._shell()
         assert shell.stdin is not None
         assert shell.stdout is not None
@@ -41,10 +53,12 @@ class Bash:
                 self.close()
                 raise AssertionError(f"bash was ended by {script!r}")
             said += piece
-        return said[: -len(_END)].split(b"\0")[:-1]
+        return said[: -len(_END)]
 
     def _shell(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
+            if self._process is None:
+                atexit.register(self.close)
             self._process = subprocess.Popen(
                 [shutil.which("bash") or "/bin/bash", "--noprofile", "--norc", "--restricted", "-c", _LOOP],
                 stdin=subprocess.PIPE,

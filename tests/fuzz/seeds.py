@@ -36,6 +36,11 @@ def seeds(target: str) -> Iterator[bytes]:
     elif target == "values":
         for index, text in enumerate(HOSTILE * 3):
             yield bytes([index]) + text.encode()
+    elif target == "commands":
+        for number in range(len(targets._PIECES)):
+            place = bytes((number, 0, number))
+            yield place + b"\xff" + bytes((number % len(targets._CALLS),))
+            yield bytes((number + 1, number, 3, 0, 4, number, number + 2)) + b"\xff\x00"
     elif target == "names":
         for text in HOSTILE:
             yield f"{text}={text}".encode()
@@ -74,75 +79,31 @@ def seeds(target: str) -> Iterator[bytes]:
         yield bytes([4]) + json.dumps({**targets.JOB, "gpus": model.GpuRequest(None, (0, 1)).to_json()}).encode()
 
 
+UNITS = [
+    b"[", b"{", b"(", b"[]", b"\r", b"\x08", b"a\x08", b"9", b"1.", b"0.5 ", b"-", b" ", b"\t", b"a", b"a=", b"=",
+    b"\n", b",", b"|", b"| 1 ", b"loss", b"loss=1 ", b"loss: ", b"\x1b", b"\x1b[", b"\x1b]", b"\x1b[0m", b"\x1b[1;",
+    b"%", b"1/2 ", b"1e", b'"', b"'", b'{"a":', b"\\", b"\\\\", b"$(", b"{a}", b"${", b"a: ", b"- ", b"&a ", b"*a ",
+    b"? ", b"\x00", b"\xff", b"\xf0\x9f\x98\x80", b"#", b"!", b"~", b":", b"1:", b".", b"_", b"a-", b"a 1 ",
+    b"a\r1\r", b"a:1,",
+]  # fmt: skip
+# Beginnings of what a reader of logs looks for.
+WORDS = [
+    b"()", b"\x1b[A", b"\x1b[2K", b"\xe2\x94\x80", b"1:2", b"1,", b"1,000,", b"/", b"a/", b"/a", b"./", b"~/a/",
+    b"1-1-", b"10-10-", b"1d 1:00 ", b"1.1.", b"0x", b"+-", b"\xc2\xb1", b"50%|", b"50%|a|", b"[=>", b"[=]",
+    b"(a 1", b"(a 1)", b"a, ", b"a/b, ", b"a|b|", b"after 1 ", b"after ", b"on the ", b"on ", b"is ", b"of ",
+    b"1 of 2 ", b"top ", b"acc@1 ", b"acc@", b"Avg. ", b"val. ", b"a.py:1 ", b"http://", b"INFO ", b"I0101 ",
+    b"tensor(", b"np.float(", b"array([", b"config=", b"params: ", b"A(b=", b"None, ", b"x: None, ", b"train ",
+    b"val: ", b"Epoch 1 ", b"epoch ", b"step 1 ", b"1 epoch ", b"it/s ", b"][", b"[1][", b"1][", b"#0: ",
+    b"acc 1: ", b"  ", b" - ", b" -", b"..", b"\xef\xbc\x9a", b"\xe6\x8d\x9f\xe5\xa4\xb1", b"best ", b"nan ",
+    b"inf", b"nan,", b"e+ ", b"1e+", b"Average Precision ", b"Prec@(", b"Prec@(1,5", b"a@(1,2,", b"aB", b"Ab ",
+    b"aA1_", b"\xd9\xa3", b"``", b"|a", b"|a|", b"--- ", b"===", b"a  ", b"a  1  ", b"loss  acc  ", b"epoch,loss,",
+    b"\t1", b"a\t", b"loss\t",
+]  # fmt: skip
+
+
 def long_ones(target: str) -> Iterator[bytes]:
     """100 kB each, of the kinds on which careless patterns and parsers take forever."""
-    units = [
-        b"[",
-        b"{",
-        b"(",
-        b"[]",
-        b"\r",
-        b"\x08",
-        b"a\x08",
-        b"9",
-        b"1.",
-        b"0.5 ",
-        b"-",
-        b" ",
-        b"\t",
-        b"a",
-        b"a=",
-        b"=",
-    ]
-    units += [
-        b"\n",
-        b",",
-        b"|",
-        b"| 1 ",
-        b"loss",
-        b"loss=1 ",
-        b"loss: ",
-        b"\x1b",
-        b"\x1b[",
-        b"\x1b]",
-        b"\x1b[0m",
-        b"\x1b[1;",
-    ]
-    units += [
-        b"%",
-        b"1/2 ",
-        b"1e",
-        b'"',
-        b"'",
-        b'{"a":',
-        b"\\",
-        b"\\\\",
-        b"$(",
-        b"{a}",
-        b"${",
-        b"a: ",
-        b"- ",
-        b"&a ",
-        b"*a ",
-        b"? ",
-    ]
-    units += [
-        b"\x00",
-        b"\xff",
-        b"\xf0\x9f\x98\x80",
-        b"#",
-        b"!",
-        b"~",
-        b":",
-        b"1:",
-        b".",
-        b"_",
-        b"a-",
-        b"a 1 ",
-        b"a\r1\r",
-        b"a:1,",
-    ]
-    for unit in units:
+    for unit in UNITS:
         text = unit * (LONG // len(unit))
         if target == "sweep_file":
             yield b"command: x\ngrid: {a: " + text + b"}\n"
@@ -157,9 +118,9 @@ def long_ones(target: str) -> Iterator[bytes]:
         elif target == "holders":
             yield text[:8192]
             yield b'{"command": ' + json.dumps(text.decode("latin-1")).encode() + b"}"
+        elif target == "logs":
+            yield b"loss=1 " + text + b"\nloss=2\n"
+            yield (text[:1000] + b" 0.5\n") * 20
         else:
             yield text
-            yield b"loss=1 " + text + b"\nloss=2\n" if target == "logs" else b'{"kind": ' + text
-            if target == "logs":
-                yield text + b"\n"
-                yield (text[:1000] + b"\n") * 100
+            yield b'{"kind": ' + text

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import random
+import re
 import shutil
 import socket
+import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +21,7 @@ from typing import Any
 from sweeper import command, control, errors, folders, gpus, grid, metrics, model, moments, paths, spec, tmux
 from sweeper.channel import LIMIT, Channel
 from sweeper.lease import claims, devices, evidence, turns, words
-from sweeper.metrics import folding
+from sweeper.metrics import curve, folding, shapes
 from sweeper.store import open_store
 
 from .bash import Bash
@@ -38,27 +43,78 @@ def shown(error: errors.SweepError) -> None:
 # -- sweep files ---------------------------------------------------------------------------------------------------
 
 
-def sweep_file(data: bytes) -> None:
-    """What a launch does with a sweep file before it changes anything."""
-    text = data.decode("utf-8", "replace")
-    try:
-        read = spec.read_spec("/nowhere/fuzz.yaml", text)
-        points = grid.expand(read)
-        template = command.template(read)
-        if template.check(points):
+_WITHOUT_A_LINE = ("is empty", "is missing", "is a binary file")  # there is none to name
+_HARMLESS = (".py", ".pyc", ".so")  # what is opened only because a module is imported late
+
+
+class Watch:
+    """Notices whatever opens a file, starts a program or calls another host while it is on."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.seen: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self.on or not event.startswith(("open", "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pty.")):
             return
-        assert len(points) <= spec.MAX_POINTS
-        for number, params in enumerate(islice(points, 3), 1):
-            texts = command.texts(params)
-            folder = paths.folder_name(number, texts)
-            assert _is_component(folder)
-            template.render(params, run=number, run_dir=f"/runs/{folder}", sweep=read.name)
-            template.key(params)
-            line = command.describe(params)
-            assert not CONTROLS.intersection(line), line
-        assert _is_component(read.name), read.name
-    except errors.SweepError as error:
-        shown(error)
+        if event == "os.listdir" or (event == "open" and str(args[0]).endswith(_HARMLESS)):
+            return  # the import system looks around
+        self.seen.append(f"{event} {args!r:.200}")
+
+    @contextlib.contextmanager
+    def over(self, what: object) -> Iterator[None]:
+        """Raises AssertionError where anything was noticed within."""
+        self.seen = []
+        self.on = True
+        try:
+            yield
+        finally:
+            self.on = False
+        assert not self.seen, (self.seen, what)
+
+
+_watch = Watch()
+
+
+def sweep_file(data: bytes) -> None:
+    """What a launch does with a sweep file before it changes anything: it reads it, and that is all."""
+    text = data.decode("utf-8", "replace")
+    with _watch.over(text):
+        try:
+            _launch(text)
+        except errors.SpecError as error:
+            shown(error)
+            for problem in error.problems:
+                lines = text.count("\n") + text.count("\r") + 2
+                known = problem.line is not None and 1 <= problem.line <= lines
+                assert known or problem.message in _WITHOUT_A_LINE, problem
+        except errors.SweepError as error:
+            shown(error)
+
+
+def _launch(text: str) -> None:
+    read = spec.read_spec("/nowhere/fuzz.yaml", text)
+    points = grid.expand(read)
+    template = command.template(read)
+    if template.check(points):
+        return
+    assert _is_component(read.name), read.name
+    assert len(points) <= spec.MAX_POINTS
+    lines = command.dry_run(points, template, sweep=read.name)
+    keys = set()
+    for number, (params, line) in enumerate(islice(zip(points, lines, strict=True), 40), 1):
+        folder = paths.folder_name(number, command.texts(params))
+        assert _is_component(folder)
+        rendered = template.render(params, run=number, run_dir=f"runs/{read.name}/{folder}", sweep=read.name)
+        assert line == rendered or ("\n" in template.command and line.startswith("bash -c ")), line
+        assert "\n" not in line
+        keys.add(template.key(params))
+        assert points[number - 1] == params
+        assert points.index({name: value.value for name, value in params.items()}) == number - 1
+        said = command.describe(params)
+        assert not CONTROLS.intersection(said), said
+    assert len(keys) == min(40, len(points)), "a point stands there twice"
 
 
 def _is_component(name: str) -> bool:
@@ -92,11 +148,56 @@ def values(data: bytes) -> None:
     (params,) = list(points)
     script = template.render(params, run=1, run_dir="/runs/x", sweep="fuzz")
     assert _bash.words(script) == [place.replace("{a}", value).encode()], script
+    (line,) = command.dry_run(points, template, sweep="fuzz")
+    assert not CONTROLS.intersection(line), line
+    assert _bash.words(line) == [place.replace("{a}", value).encode()], line
 
 
 def _joined(text: str) -> str:
     """JSON escapes a character beyond 16 bits as two halves, which YAML reads as two."""
     return json.dumps(json.loads(text), ensure_ascii=False)
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+# Pieces of which commands are made: all that begins or ends a quotation, a substitution, a comment, a here-document.
+_PIECES = (
+    "{a}", "{args}", "{b}", " ", " ", "'", '"', "\\", "`", "$", "$'", '$"', "$(", ")", "(", "${x-", "${x:-", "${#",
+    "}", "{", "{{", "}}", "$((", "((", "))", "[[ ", " ]]", "#", " #", "\n", ";", ";;", "&", "&&", "|", "||", "<<",
+    "<<<", "<<-", "<(", "E", "E\n", "case x in ", "esac", "x=", "$x", '"$x"', "!", "*", "~", "=", "1", ",", "..",
+    "x", ":", " fi", "if :;then ", "for x in ", ";do ", ";done", "builtin printf '%s\\0' ", "x() {", "\t", "\r",
+    "%", "-", "/", "@",
+)  # fmt: skip
+_CALLS = (
+    "$(hit)", "`hit`", ";hit;", "\nhit\n", "';hit;'", '";hit;"', ")hit;(", "}hit;{", "E\nhit\n", "$((x[$(hit)]))",
+    "|hit", "&hit&", "x[$(hit)]", "\\", "'", '"', "${x-$(hit)}", "{hit,}", "$'\\nhit\\n'", " hit ", "#", "!hit",
+    "=", "a",
+)  # fmt: skip
+
+
+def commands(data: bytes) -> None:
+    """Wherever a place stands in a command, either it is refused or nothing that is in the value is executed.
+
+    The value calls ``hit``, which says so; the commands are made of pieces that cannot call it by themselves.
+    """
+    wanted, _, chosen = data[:200].partition(b"\xff")
+    text = "".join(_PIECES[byte % len(_PIECES)] for byte in wanted)
+    value = "".join(_CALLS[byte % len(_CALLS)] for byte in chosen[:8]) or "$(hit)"
+    if "{a}" not in text and "{args}" not in text:
+        text += "{a}"
+    file = json.dumps({"command": text, "grid": {"a": {"value": value}, "b": {"value": "b"}}})
+    try:
+        read = spec.read_spec("/nowhere/fuzz.yaml", file)
+        points = grid.expand(read)
+        template = command.template(read)
+    except errors.SweepError as error:
+        shown(error)
+        return
+    if template.check(points):
+        return
+    (params,) = list(points)
+    script = template.render(params, run=1, run_dir="/runs/x", sweep="fuzz")
+    assert not _bash.hits(script), (text, value, script)
 
 
 # -- names ---------------------------------------------------------------------------------------------------------
@@ -125,18 +226,64 @@ def names(data: bytes) -> None:
 # -- logs ----------------------------------------------------------------------------------------------------------
 
 
+_LONGEST_NAME = 300  # characters of a metric's name
+_SPELLED = re.compile(rb"nan|inf", re.IGNORECASE)
+
+
 def logs(data: bytes) -> None:
     """Any log has metrics, and a picture of what a terminal would show; in whatever pieces it arrives."""
+    chance = random.Random(zlib.crc32(data))
     found = metrics.parse(data, params={"lr": 0.1})
-    for name in found.series:
+    for name, series in found.series.items():
+        assert name
         assert not CONTROLS.intersection(name), name
+        assert len(name) <= _LONGEST_NAME, name
+        _check(series, data)
+    for value in (found.epoch, found.epochs_total, found.step, found.steps_total):
+        assert value is None or math.isfinite(value), value
+    shapes.forget()
+    assert _told(metrics.parse(data, params={"lr": 0.1})) == _told(found), "what was read before matters"
+    whole = metrics.Reader(block=chance.choice((40, 300, 2000)))
+    whole.feed(data)
+    pieces = metrics.Reader(block=whole.block)
+    for cut in sorted(chance.randrange(len(data) + 1) for _ in range(4)):
+        pieces.feed(data[pieces.offset + len(pieces.pending) : cut])
+        pieces.metrics()
+        pieces = metrics.Reader.from_json(json.loads(json.dumps(pieces.to_json())), block=whole.block)
+        shapes.forget()
+        pieces.feed(data[pieces.offset : cut])
+    pieces.feed(data[pieces.offset + len(pieces.pending) :])
+    assert _told(pieces.metrics(ended=True)) == _told(whole.metrics(ended=True)), "where it was cut matters"
+    assert _told(pieces.metrics()) == _told(whole.metrics()), "where it was cut matters while it grows"
     picture = folding.fold(data)
     assert not BREAKING.intersection(picture)
     folder = folding.Folder()
-    cut = len(data) // 2
-    pieces = folder.feed(data[:cut]) + folder.feed(data[cut:]) + folder.end()
+    shown, place = b"", 0
+    for cut in sorted(chance.randrange(len(data) + 1) for _ in range(4)):
+        shown += folder.feed(data[place:cut])
+        place = cut
+    shown += folder.feed(data[place:]) + folder.end()
     if len(data) < 60_000:
-        assert pieces.decode("utf-8", "replace") == picture
+        assert shown.decode("utf-8", "replace") == picture
+
+
+def _check(series: metrics.Series, data: bytes) -> None:
+    """What is known of a metric fits together, and its numbers are those of the log."""
+    points = series.points
+    assert series.count > 0
+    assert 0 < len(points) <= curve.POINTS + 1, len(points)
+    values = [value for _, value in points] + [series.last, series.min, series.max]
+    assert all(map(math.isfinite, values)) or _SPELLED.search(data), (series, "no such number stands there")
+    steps = [step for step, _ in points] + [series.last_step]
+    assert all(map(math.isfinite, steps)), (series, steps)
+    assert repr(points[-1][1]) == repr(series.last), series
+    assert series.last != series.last or series.min <= series.last <= series.max, series
+
+
+def _told(found: metrics.Metrics) -> str:
+    """All that is known, as text: NaN is equal to itself there."""
+    progress = [found.epoch, found.epochs_total, found.step, found.steps_total]
+    return repr([[(series, series.points) for series in found.series.values()], progress])
 
 
 # -- holder notes --------------------------------------------------------------------------------------------------
@@ -254,5 +401,5 @@ def _sweep(contents: dict[str, bytes]) -> Iterator[paths.SweepDir]:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (sweep_file, values, names, logs, holders, packets, run_files)
+    target.__name__: target for target in (sweep_file, values, commands, names, logs, holders, packets, run_files)
 }
