@@ -27,9 +27,14 @@ class Entry:
     used: float
 
 
-def _file() -> Path:
+def folder() -> Path:
+    """Where the index lies."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(state) / "sweep" / "index.json"
+    return Path(state) / "sweep"
+
+
+def _file() -> Path:
+    return folder() / "index.json"
 
 
 def entries() -> list[Entry]:

@@ -178,7 +178,7 @@ def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> 
         os.replace(beside, path)
         crashpoint(f"renamed {path.name}")
     except BaseException:
-        os.unlink(beside)
+        beside.unlink(missing_ok=True)
         raise
     if sync:
         sync_path(path.parent)

@@ -13,6 +13,7 @@ from sweeper.errors import InputError
 from sweeper.launch.place import launching, make_folder, move_aside
 from sweeper.launch.planning import Plan, check_owner
 from sweeper.launch.reaching import reached, set_going
+from sweeper.launch.tidying import tidy
 from sweeper.store import Change, Store, Wish, enqueue, reconcile, with_store
 from sweeper.store.db import RUN
 
@@ -66,6 +67,7 @@ def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool) -> La
     index.remember(sweep)
     if not plan.options.here:
         wish = set_going(sweep, store, wish)
+    tidy(sweep, store)
     return Launched(plan, change, running, wish.session, store.note if before is not None else "")
 
 

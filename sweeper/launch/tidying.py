@@ -1,0 +1,75 @@
+"""What killed writers left behind: files half written beside their place (paths.replace), removed at the next launch.
+
+Removed is only what is called as we call such files, is ours, was written by a process that is gone, and has not been
+touched for a while: another host that shares the folder may be writing one, and its processes cannot be seen from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sweeper import index, paths
+from sweeper.store import Store
+
+QUIET = 60.0  # seconds without a change
+TIDIED = "tidied"  # the flag that says when it was looked last, in unix seconds
+_BESIDE = re.compile(
+    r"\.(?:(?:sweep\.yaml|owner\.json|state-folder|environment-\d+\.json|\.report\.json|index\.json"
+    r"|run\.json|attempt-\d+\.json|outcome-\d+\.json|\.metrics\.json)\.(\d+)"
+    r"|queue\.(\d+)\.db(?:-wal|-shm|-journal)?|probe-(\d+)(?:\.db(?:-wal|-shm|-journal)?)?)"
+)
+
+
+def tidy(sweep: paths.SweepDir, store: Store) -> None:
+    """Remove what dead writers left in the sweep's folder, and in those of the runs that changed since the last look.
+
+    It is a service: where it cannot be done now, the next launch does it.
+    """
+    now = time.time()
+    with contextlib.suppress(OSError, sqlite3.Error, ValueError):
+        since = float(store.flag(TIDIED) or 0) - 2 * QUIET
+        for folder in {sweep.path, sweep.state, index.folder(), *_changed(sweep, since)}:
+            _tidy_folder(folder, now - QUIET)
+        store.set_flag(TIDIED, f"{now:.0f}")
+
+
+def _changed(sweep: paths.SweepDir, since: float) -> Iterator[Path]:
+    """The folders of runs in which a file was made or renamed since then."""
+    with os.scandir(sweep.path) as entries:
+        for entry in entries:
+            if paths.folder_number(entry.name) is not None and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime >= since:
+                        yield Path(entry.path)
+
+
+def _tidy_folder(folder: Path, before: float) -> None:
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(".")]
+    except OSError:
+        return  # closed to us: whoever needs it says so
+    for name in names:
+        match = _BESIDE.fullmatch(name)
+        if match is None or not _gone(int(match.group(match.lastindex or 1))):
+            continue
+        with contextlib.suppress(OSError):
+            status = os.lstat(folder / name)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime < before:
+                os.unlink(folder / name)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
