@@ -19,6 +19,7 @@ from sweeper import model, paths, procs
 from sweeper.model import Attempt, Job, Outcome, RunRecord
 
 LOOKS = 0.05  # seconds within which those who only look at a lock have gone again
+TAIL = 65_536  # bytes of a log's end that are searched for what a run died of
 _NUMBERED = re.compile(r"^(attempt|outcome)-(\d+)\.json$")
 
 
@@ -91,6 +92,13 @@ def history(run: paths.RunDir) -> History:
         losses += 1
     last = numbers[0]
     return History(last, read_attempt(run, last), read_outcome(run, last), losses)
+
+
+def log_end(log: int, begin: int, end: int | None = None) -> bytes:
+    """The last TAIL bytes of an open log, of those from ``begin`` to ``end``: of one attempt alone. Raises OSError."""
+    end = os.fstat(log).st_size if end is None else end
+    first = max(begin, end - TAIL)
+    return os.pread(log, max(0, end - first), first)
 
 
 def record(run: paths.RunDir, job: Job, past: History, state: str) -> RunRecord:

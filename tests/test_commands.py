@@ -9,12 +9,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from sweeper import folders, index, paths
+from sweeper.gather import sweep_data
+from sweeper.results import collect
 from tests.conftest import ROOT, SWEEP, Said, Workshop, say, wait_for
 
 QUICK = "command: echo loss=0.{x}\ngrid: {x: [1, 2, 3]}\ngpus: 0\n"
@@ -596,3 +599,56 @@ def test_nothing_is_held_after_the_last_command(shell: Shell) -> None:
     shell.write(QUICK)
     shell.sweep("s.yaml", "--serial", "--here", check=0)
     assert not any(folders.is_held(lock) for lock in shell.shop.sweep.path.rglob("*lock"))
+
+
+ENDS = r"""
+import os, sys, time
+x = int(sys.argv[1])
+if x == 1:
+    raise ValueError("bad shape\n  expected 3\n  got 4")
+if x == 2:
+    try:
+        {}["gone"]
+    except KeyError as error:
+        error.__notes__ = ["look into the table"] if sys.version_info >= (3, 11) else []
+        raise RuntimeError("no such run") from error
+if x == 3:
+    print("error: cannot open the data set\nbye")
+    sys.exit(3)
+if x == 4:
+    sys.stderr.write("Traceback (most recent call last):\n  File \"a.py\"\nmylib.Broken: half\n\nhint: mend it\n")
+    sys.exit(1)
+if x == 5:
+    print("\x1b[31mfatal:\x1b[0m it is red\rlast")
+    sys.exit(1)
+print("and nothing more")
+sys.exit(9)
+"""
+
+
+def test_status_and_report_name_the_same_cause(shell: Shell) -> None:
+    (shell.folder / "ends.py").write_text(ENDS)
+    python = shlex.quote(sys.executable)
+    shell.write(f"command: '{python} ends.py {{x}}'\ngrid: {{x: [1, 2, 3, 4, 5, 6]}}\ngpus: 0\n")
+    shell.sweep("s.yaml", "--parallel", "2", check=1)
+    told = json.loads(shell.sweep("status", "s", "--json").out)["not_well"]
+    notes = {run["number"]: run["note"].partition(": ")[2] for run in told}
+    assert notes == {
+        1: "ValueError: bad shape",
+        2: "RuntimeError: no such run",
+        3: "error: cannot open the data set",
+        4: "mylib.Broken: half",
+        5: notes[5],
+        6: "and nothing more",
+    }
+    runs = collect(sweep_data(shell.shop.sweep)).runs
+    assert {run.number: run.cause for run in runs} == notes
+
+
+def test_retry_and_resume_take_the_launchs_detach(shell: Shell) -> None:
+    shell.write("command: 'test -e mended'\ngpus: 0\n")
+    shell.sweep("s.yaml", "--serial", check=1)
+    (shell.folder / "mended").touch()
+    shell.sweep("retry", "s", "--detach", check=0)
+    assert shell.shop.finish() == {"done": 1}
+    assert "nothing left to do" in shell.sweep("resume", "s", "--detach", check=0).out

@@ -15,7 +15,7 @@ ROOT = Path(sweeper.__file__).parent
 # From the bottom up; the modules of one line may not import each other, but for those of one package.
 ORDER = (
     ("version",),
-    ("errors", "model", "moments", "obstacle", "procs", "oom"),
+    ("errors", "lastwords", "model", "moments", "obstacle", "procs", "oom"),
     ("paths",),
     ("folders", "channel"),
     ("spec",),

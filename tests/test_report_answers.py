@@ -13,8 +13,9 @@ import pytest
 from fake_sweep import OOM, FakeRun, digits, write_sweep
 
 from sweeper import model, results
+from sweeper.lastwords import last_exception
 from sweeper.model import RunRecord
-from sweeper.results.causes import last_exception, printable
+from sweeper.results.causes import printable
 from sweeper.results.data import Run, Try
 from sweeper.results.distributions import f_tail, incomplete_beta, t_tail
 from sweeper.results.effects import effects, noise_share

@@ -106,6 +106,7 @@ def _functions(after: list[str] | None) -> dict[str, Callable[..., Plan]]:
         at_boot: str = "",
         never: str = "",
         yes: str = "",
+        detach: str = "",
         runs_dir: str | None = None,
     ) -> Plan:
         if _on(at_boot) or _on(never):
@@ -118,7 +119,7 @@ def _functions(after: list[str] | None) -> dict[str, Callable[..., Plan]]:
             return Plan(changing.resume_all)
         return Plan(lambda: changing.resume(name, runs_dir))
 
-    def retry(*typed: str, runs_dir: str | None = None) -> Plan:
+    def retry(*typed: str, detach: str = "", runs_dir: str | None = None) -> Plan:
         name, runs = words.name_and_runs(typed)
         return Plan(lambda: changing.retry(name, runs, runs_dir))
 

@@ -31,6 +31,7 @@ class Command:
 
 RUNS_DIR = Flag("runs-dir", "FOLDER", "where the sweeps lie (default: SWEEP_RUNS_DIR, runs_dir: of the file, ./runs)")
 JSON = Flag("json", "", "print JSON")
+DETACH = Flag("detach", "", "return at once, which it does anyway: for whoever types it after every launch")
 _GPU_FLAGS = (
     Flag("gpus", "N", "GPUs for each run: a number, or all"),
     Flag("gpus-allowed", "LIST", "the GPUs that may be used, as indices: 0,2"),
@@ -109,6 +110,7 @@ COMMANDS = (
             Flag("at-boot", "", "install that for every start of the machine, showing what is written"),
             Flag("never", "", "remove what --at-boot installed"),
             Flag("yes", "", "do not ask", short="y"),
+            DETACH,
             RUNS_DIR,
         ),
         ("name",),
@@ -119,7 +121,7 @@ COMMANDS = (
         "[NAME] [RUN...]",
         "Run again what did not end well, or the runs that are named.",
         "sweep retry digits 3",
-        (RUNS_DIR,),
+        (DETACH, RUNS_DIR),
         ("name", "runs"),
         None,
     ),

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
-from sweeper import folders, metrics, model, paths
+from sweeper import folders, lastwords, metrics, model, paths
 from sweeper.model import RunRecord
-
-TAIL_LINES = 60
-_LONGEST = 300
-
-# ``torch.cuda.OutOfMemoryError: CUDA out of memory`` stands at the start of its line, after a rank's prefix at most
-_EXCEPTION = re.compile(
-    r"^(?:\[?(?:rank|Rank)\s*\d+\]?:?\s*)?"
-    r"(?P<text>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Failure|Fault|Timeout)(?::\s.*)?)$"
-)
-_TRACEBACK = re.compile(r"^(?:\[?(?:rank|Rank)\s*\d+\]?:?\s*)?Traceback \(most recent call last\):")
-_ENDS_TRACEBACK = re.compile(r"^(?P<text>(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::\s.*)?)$")  # there any class may stand
-_SAYS_WHY = re.compile(
-    r"\b(?:error|fatal|failed|failure|segmentation fault|core dumped|killed|aborted|out of memory|cannot|can't|"
-    r"not found|no such|permission denied|unrecognized|invalid|panic|assert)",
-    re.IGNORECASE,
-)
 
 
 def find_cause(record: RunRecord) -> str:
     """Why this run ended badly, in one line of plain text. Reads the end of its log."""
-    lines = last_words(record)
+    lines = lastwords.lines(_log_end(record))
     if record.state == model.TIMEOUT:
         return record.note or "took longer than its timeout"
     if record.state == model.LOST:
         return record.note or "lost: its processes were killed, or the machine went down"
-    exception = last_exception(lines)
+    exception = lastwords.last_exception(lines)
     if exception:
         return exception
     if record.state == model.OUT_OF_MEMORY and record.note:
@@ -43,34 +26,12 @@ def find_cause(record: RunRecord) -> str:
         return signal_name(record.signal)
     if record.exit_code is not None and record.exit_code > 128:
         return signal_name(record.exit_code - 128)
-    said = next((line.strip() for line in reversed(lines) if _SAYS_WHY.search(line)), "")
-    if not said and lines:
-        said = lines[-1].strip()
+    said = lastwords.said(lines)
     if said:
-        return said[:_LONGEST]
+        return said
     if record.exit_code is not None:
         return f"exit code {record.exit_code}, and nothing printed"
     return record.note or "ended badly without a word"
-
-
-def last_exception(lines: Sequence[str]) -> str:
-    """The last line that an uncaught exception ends with: ``ValueError: bad shape``; "" where there is none.
-
-    Of a chain of exceptions this is the one that ended the program. Notes and hints that libraries print below it are
-    passed over.
-    """
-    inside = False
-    found = ""
-    for line in lines:
-        bare = line.rstrip()
-        if _TRACEBACK.match(bare):
-            inside = True
-            continue
-        match = _EXCEPTION.match(bare) or (_ENDS_TRACEBACK.match(bare) if inside else None)
-        if match:
-            found = match["text"]
-            inside = False
-    return found[:_LONGEST]
 
 
 def signal_name(number: int) -> str:
@@ -88,7 +49,22 @@ def signal_name(number: int) -> str:
     return f"killed by {name}{usual.get(name, '')}"
 
 
-def last_words(record: RunRecord, count: int = TAIL_LINES) -> list[str]:
+def _log_end(record: RunRecord) -> bytes:
+    """The end of what the run's last attempt printed, as its supervisor read it."""
+    if record.folder is None:
+        return b""
+    run = paths.RunDir(Path(record.folder))
+    try:
+        outcome = folders.read_outcome(run, record.attempts)
+        with open(run.log, "rb", buffering=0) as log:
+            if outcome is None:
+                return folders.log_end(log.fileno(), 0)
+            return folders.log_end(log.fileno(), outcome.log_offset, outcome.log_end)
+    except OSError:
+        return b""
+
+
+def last_words(record: RunRecord, count: int) -> list[str]:
     """The last lines that the run's last attempt printed, as a terminal would have shown them, escape codes gone."""
     if record.folder is None:
         return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import time
@@ -17,9 +16,7 @@ from sweeper.model import Attempt, Job, Outcome
 from sweeper.supervisor import shell
 from sweeper.supervisor.relay import Relay, Window
 
-_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
 LONGEST = 131_000  # bytes of one variable; the kernel refuses to start programs with a longer one
-TAIL = 65_536  # bytes of the log's end that are searched for what a run died of
 
 
 class Running:
@@ -159,14 +156,15 @@ class Running:
             return model.OUT_OF_MEMORY, f"{reason}: out of GPU memory"
         if (killed or oom.killed_in(tail)) and self.kernel.read() > self.kernel_kills:
             return model.OUT_OF_MEMORY, f"{reason}: {self.kernel.blamed('' if killed else 'a process of it was ')}"
-        last = _last_line(tail)
+        from sweeper import lastwords  # its patterns are compiled where a run has failed
+
+        last = lastwords.said(lastwords.lines(tail))
         return model.FAILED, f"{reason}: {last}" if last else reason
 
     def _tail(self) -> bytes:
         assert self.attempt is not None
-        size = os.fstat(self.log).st_size
         try:
-            return os.pread(self.log, TAIL, max(self.attempt.log_offset, size - TAIL))
+            return folders.log_end(self.log, self.attempt.log_offset)
         except OSError:  # a disk that fails: how the run ended is known all the same
             return b""
 
@@ -226,17 +224,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _last_line(tail: bytes) -> str:
-    """The last line that says something, without control characters, at most 200 characters."""
-    text = tail.decode("utf-8", "replace").replace("\r", "\n")
-    for line in reversed(text.split("\n")):
-        plain = "".join(char for char in _without_escapes(line) if char.isprintable()).strip()
-        if plain:
-            return plain[:200]
-    return ""
-
-
-def _without_escapes(line: str) -> str:
-    return _ESCAPE.sub("", line)
