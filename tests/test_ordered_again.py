@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -48,7 +49,8 @@ def retry_one(shop: Workshop, parallel: int | None) -> None:
 @pytest.mark.parametrize(
     ("order", "parallel", "scheduler"),
     [(order, 2, "lives") for order in (resume, relaunch, retry, retry_one)]
-    + [(resume, None, "lives"), (relaunch, None, "was killed"), (resume, 2, "was killed")],
+    + [(resume, None, "lives"), (relaunch, None, "was killed"), (resume, 2, "was killed")]
+    + [(order, 2, "was killed before it wrote what it did") for order in (resume, relaunch, retry)],
 )
 def test_a_stop_and_an_order_at_once(
     shop: Workshop, parallel: int | None, scheduler: str, order: Callable[[Workshop, int | None], None]
@@ -56,9 +58,14 @@ def test_a_stop_and_an_order_at_once(
     shop.launch(TEXT, parallel)
     flying = parallel or 1
     wait_for(lambda: sum(line.startswith("begun") for line in shop.lines()) == flying)
-    if scheduler == "was killed":
+    if scheduler != "lives":
         os.kill(wait_for(shop.scheduler), signal.SIGKILL)
         wait_for(lambda: not shop.alive())
+    if scheduler == "was killed before it wrote what it did":
+        with contextlib.closing(shop.store()) as store:
+            for number in range(1, flying + 1):
+                store.set_state(number, model.QUEUED)
+                store.set_attempts(number, 0)
     control.stop(shop.sweep)
     told(shop, flying)
     order(shop, parallel)

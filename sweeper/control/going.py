@@ -52,6 +52,9 @@ def _resume(sweep: paths.SweepDir, store: Store) -> bool:
         return False
     _check_startable(sweep, store, wish, alive)
     with store:
+        if not alive:
+            queued = store.records([model.QUEUED, model.WAITING], gone=False)
+            launch.hear_of_begun(store, [record for record in queued if record.folder is not None])
         _hear_of_stops(store)
         store.requeue_all((model.STOPPED,))  # what failed or was lost meanwhile is the scheduler's to judge
         store.ask_again(all_stop=before.want == STOP)

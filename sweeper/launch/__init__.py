@@ -1,6 +1,6 @@
 """A launch, step by step: read and check everything, then write what is wanted, then wake or start the scheduler."""
 
-from sweeper.launch.carrying import Launched, carry_out, catch_up, environment, new_wish
+from sweeper.launch.carrying import Launched, carry_out, catch_up, environment, hear_of_begun, new_wish
 from sweeper.launch.place import check_at_rest, launching, works
 from sweeper.launch.planning import Options, Plan, command_lines, plan
 from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached, set_going, start, wake, woken
@@ -17,6 +17,7 @@ __all__ = [
     "check_at_rest",
     "command_lines",
     "environment",
+    "hear_of_begun",
     "launching",
     "new_wish",
     "plan",

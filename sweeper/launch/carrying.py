@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from sweeper import folders, index, paths
+from sweeper import folders, index, model, paths
 from sweeper.errors import InputError
 from sweeper.launch.place import launching, make_folder, move_aside
 from sweeper.launch.planning import Plan, check_owner
 from sweeper.launch.reaching import reached, set_going
 from sweeper.launch.tidying import tidy
+from sweeper.model import RunRecord
 from sweeper.store import Change, Store, Wish, enqueue, reconcile, with_store
 from sweeper.store.db import RUN
 
@@ -74,9 +77,23 @@ def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool) -> La
 def catch_up(store: Store, sweep: paths.SweepDir) -> None:
     """Enter what happened since the last scheduler was killed, so that what failed meanwhile is queued again."""
     with store:
-        _, ended = reconcile(store, sweep)
+        alive, ended = reconcile(store, sweep)
         for number, outcome in ended:
             store.set_outcome(number, outcome)
+        hear_of_begun(store, alive)
+
+
+def hear_of_begun(store: Store, records: Iterable[RunRecord]) -> None:
+    """Of these runs, enter which have begun: a killed scheduler may have let them go and not written it down, and what
+    is asked of all that run is to be asked of them too."""
+    for record in records:
+        run = paths.RunDir(Path(record.folder or ""))
+        try:
+            begun = folders.history(run).attempt if folders.is_held(run.lock) else None
+        except OSError:
+            continue  # closed to us: its scheduler says so
+        if begun is not None and begun.number > record.attempts and record.state != model.RUNNING:
+            store.set_started(record.number, begun.number, begun.started, begun.gpus, begun.host)
 
 
 def _as_it_runs(plan: Plan, before: Wish | None, running: bool) -> Plan:
