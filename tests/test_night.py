@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import shlex
 import shutil
+import signal
 import ssl
 import subprocess
 import threading
@@ -18,6 +20,7 @@ import pytest
 
 from sweeper import control, lease, model
 from sweeper.model import GpuRequest
+from sweeper.store import Store
 from sweeper.supervisor.leasing import roomier
 from tests.conftest import Workshop, end_all, processes_of, wait_for
 
@@ -110,6 +113,118 @@ def test_max_failures_stops_the_sweep(shop: Workshop, parallel: int | None) -> N
     assert (counts["done"], counts["failed"]) == (1, 2)
     assert counts.get("queued", 0) + counts.get("stopped", 0) == 3  # the next may have begun, and is stopped then
     assert why(shop).startswith("max_failures: 2 runs did not end well")
+
+
+def until(name: str) -> str:
+    return f"while [ ! -e {name} ]; do sleep 0.02; done"
+
+
+def kill_scheduler(shop: Workshop) -> None:
+    """With KILL, while runs are in flight; nobody follows it until somebody goes on with the sweep."""
+    os.kill(shop.scheduler(), signal.SIGKILL)
+    wait_for(lambda: not shop.alive())
+
+
+def test_canaries_that_are_tried_again_are_alone_until_their_last_try(shop: Workshop) -> None:
+    counts = shop.run(sweep_file(f"sleep 0.1; {SAME_ERROR}", canary="2", retries="2"), 4)
+    assert counts == {"failed": 2, "queued": 2}
+    assert sorted(started(shop)) == [f"start {run} {attempt}" for run in (1, 2) for attempt in (1, 2, 3)]
+
+
+def test_after_a_stop_by_its_canary_the_next_run_goes_alone_again(shop: Workshop) -> None:
+    shop.run(sweep_file(f"[ {{x}} = 1 ] && exit 3; {until('go')}; [ {{x}} != 2 ]", canary="1"), 3)
+    assert why(shop).startswith("canary: run 1,")
+    assert control.resume(shop.sweep)
+    wait_for(lambda: len(started(shop)) == 2)
+    assert not wait_briefly(lambda: len(started(shop)) > 2)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"failed": 2, "queued": 2}
+    assert why(shop).startswith("canary: run 2,")
+    assert control.resume(shop.sweep)
+    assert shop.finish() == {"failed": 2, "done": 2}
+
+
+def test_canaries_wait_for_what_an_earlier_launch_left_in_flight(shop: Workshop) -> None:
+    """Or their failing would end runs that may be half through."""
+    text = sweep_file(f"[ {{x}} -lt 3 ] || exit 3; {until('go')}")
+    shop.launch(text, 2)
+    wait_for(lambda: len(started(shop)) == 2)
+    kill_scheduler(shop)
+    shop.launch(f"{text}canary: 1\n", 3)
+    wait_for(lambda: shop.ask(Store.counts).get("running") == 2)
+    assert not wait_briefly(lambda: len(started(shop)) > 2)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"done": 2, "failed": 2}
+
+
+def test_a_canary_that_is_stopped_is_replaced(shop: Workshop) -> None:
+    shop.launch(sweep_file(f"[ {{x}} = 1 ] && {until('never')}; {SAME_ERROR}", canary="1"), 3)
+    wait_for(lambda: shop.state(1) == model.RUNNING)
+    control.stop(shop.sweep, [1])
+    assert shop.finish() == {"stopped": 1, "failed": 1, "queued": 2}
+    assert why(shop).startswith("canary: run 2,")
+
+
+def test_a_new_scheduler_knows_the_canaries_of_the_one_that_was_killed(shop: Workshop) -> None:
+    shop.launch(sweep_file(f"[ {{x}} = 1 ] || {until('go')}; {SAME_ERROR}", canary="2"), 1)
+    wait_for(lambda: len(started(shop)) == 2)
+    wait_for(lambda: shop.state(1) == model.FAILED)
+    kill_scheduler(shop)
+    assert control.resume(shop.sweep)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"failed": 2, "queued": 2}
+    assert len(started(shop)) == 2
+    assert "all of the first 2 runs failed the same way" in why(shop)
+
+
+def test_a_scheduler_that_was_killed_before_it_could_stop_the_sweep_is_made_up_for(shop: Workshop) -> None:
+    """Its canary fails while nobody schedules, so that nothing but the queue tells the next one."""
+    shop.launch(sweep_file(f"{until('go')}; {SAME_ERROR}", canary="1"), 2)
+    wait_for(lambda: len(started(shop)) == 1)
+    kill_scheduler(shop)
+    (shop.folder / "go").touch()
+    wait_for(lambda: shop.outcome(1) is not None)
+    assert control.resume(shop.sweep)
+    assert shop.finish() == {"failed": 1, "queued": 3}
+    assert why(shop).startswith("canary: ")
+
+
+def test_failures_are_counted_over_a_killed_scheduler_and_the_first_is_told_once(shop: Workshop) -> None:
+    work = f"[ {{x}} -lt 3 ] || {until('go')}; exit 3"
+    text = sweep_file(
+        work, "[1, 2, 3, 4, 5]", max_failures="3", notify=json.dumps("echo $SWEEP_EVENT $SWEEP_RUN >> told")
+    )
+    shop.launch(text, 1)
+    wait_for(lambda: len(started(shop)) == 3)
+    wait_for(lambda: shop.ask(Store.counts).get("failed") == 2)
+    kill_scheduler(shop)
+    assert control.resume(shop.sweep)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"failed": 3, "queued": 2}
+    assert why(shop).startswith("max_failures: 3 runs did not end well; the last, run 3: ")
+    told = shop.sweep.path / "told"
+    wait_for(lambda: "finish" in told.read_text(), 60)
+    assert told.read_text().count("failure") == 1
+
+
+def test_what_is_resumed_or_launched_begins_a_new_count(shop: Workshop) -> None:
+    text = sweep_file("exit 3", "[1, 2, 3, 4, 5, 6, 7]", max_failures="2")
+    assert shop.run(text, 1) == {"failed": 2, "queued": 5}
+    assert control.resume(shop.sweep)
+    assert shop.finish() == {"failed": 4, "queued": 3}
+    assert shop.run(parallel=1) == {"failed": 2, "queued": 5}  # again the first two, as every launch does
+
+
+def test_runs_that_are_lost_again_and_again_count_as_failures(shop: Workshop) -> None:
+    text = sweep_file(
+        "sleep 0.2; kill -9 $PPID; sleep 60",
+        max_failures="2",
+        notify=json.dumps("echo $SWEEP_RUN >> told-$SWEEP_EVENT"),
+    )
+    assert shop.run(text, 1) == {"failed": 2, "queued": 2}
+    assert why(shop).startswith("max_failures: 2 runs did not end well; the last, run ")
+    assert why(shop).endswith(": lost 3 times in a row")
+    wait_for(lambda: (shop.sweep.path / "told-failure").exists())
 
 
 # -- retries -------------------------------------------------------------------------------------------------------
@@ -289,10 +404,6 @@ def gpu_file(work: str = "true", grid: str = "[1, 2, 3, 4]", **keys: str) -> str
 
 def seen(shop: Workshop) -> list[list[str]]:
     return [line.split() for line in shop.lines("seen")]
-
-
-def until(name: str) -> str:
-    return f"while [ ! -e {name} ]; do sleep 0.02; done"
 
 
 def test_runs_at_once_have_gpus_of_their_own(gpus: tuple[Workshop, StandIn]) -> None:

@@ -12,7 +12,7 @@ from sweeper import folders, index, launch, model, obstacle, paths
 from sweeper.control.seeing import FLIGHT, as_it_is, change, look
 from sweeper.control.stopping import check_runs, wish_of
 from sweeper.errors import InputError, SpecError, SweepError
-from sweeper.store import Store, Wish, source_of
+from sweeper.store import Store, Wish, counting, source_of
 from sweeper.store.db import PAUSE, RUN, STOP
 from sweeper.store.rebuild import REBUILT
 
@@ -58,6 +58,8 @@ def _resume(sweep: paths.SweepDir, store: Store) -> bool:
         _hear_of_stops(store)
         store.requeue_all((model.STOPPED,))  # what failed or was lost meanwhile is the scheduler's to judge
         store.ask_again(all_stop=before.want == STOP)
+        if before.want != RUN:  # after a crash the count goes on
+            counting.begin(store)
         store.set_wish(wish)
     launch.set_going(sweep, store, wish)
     return True
@@ -103,6 +105,8 @@ def _retry(sweep: paths.SweepDir, store: Store, runs: Sequence[int]) -> list[int
         again = store.requeue_all(states, runs or None)
         again += store.ask_again(all_stop=before.want == STOP, numbers=runs or None)
         if again:
+            if before.want != RUN or not alive:
+                counting.begin(store)
             store.set_wish(wish)
     if again:
         launch.set_going(sweep, store, wish)

@@ -17,6 +17,7 @@ from sweeper.scheduler.line import Line
 from sweeper.scheduler.loop import Loop
 from sweeper.scheduler.word import Word
 from sweeper.store import reconcile
+from sweeper.store.counting import BROKEN
 from sweeper.store.db import RUN, STOP
 from sweeper.store.rebuild import LOST_LIMIT
 
@@ -67,10 +68,7 @@ class Aftermath:
             _, failures, ooms = self.line.store.tries(number)
             again = self.line.wish.want != STOP and (
                 (outcome.outcome == model.OUT_OF_MEMORY and ooms <= spec.retries_oom)
-                or (
-                    outcome.outcome in (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY)
-                    and failures + max(0, ooms - spec.retries_oom) <= spec.retries
-                )
+                or (outcome.outcome in BROKEN and failures + max(0, ooms - spec.retries_oom) <= spec.retries)
             )
             if ordered:
                 self.line.store.requeue_all([model.STOPPED], [number])
@@ -84,8 +82,17 @@ class Aftermath:
             self.put_back(number)
             self.word.log(f"run {number}: {outcome.outcome}, {outcome.reason}; tried again")
             return
-        reason = self.word.ended(spec, number, outcome)
-        if reason and self.line.wish.want == RUN:
+        if outcome.outcome in BROKEN:
+            self.failed(number)
+
+    def failed(self, number: int) -> None:
+        """A run has failed for good, as the queue says by now: the whole sweep may have to stop."""
+        self.word.failed(self.line.spec, number)
+        self.judge()
+
+    def judge(self) -> None:
+        reason = self.word.verdict(self.line.spec) if self.line.wish.want == RUN else ""
+        if reason:
             self.stop(reason)
 
     def withdraw(self, number: int, state: str, why: str) -> None:
@@ -129,6 +136,8 @@ class Aftermath:
         self.word.log(f"run {number}: attempt {past.attempts} was lost")
         if state == model.QUEUED:
             self.put_back(number)
+        else:
+            self.failed(number)
 
     def _stuck(self, number: int, why: str) -> None:
         """Keep its slot, and look again later."""
@@ -150,6 +159,7 @@ class Aftermath:
             self.adopt(record.number)
         for record in self.line.store.records([model.LOST]):
             self.settle(record.number)
+        self.judge()  # it may have been killed when it had just entered what decides
 
     def follow(self, number: int) -> None:
         """The supervisor of a run is heard no more. One that lives is left alone until it is gone."""

@@ -87,6 +87,7 @@ class Hearing:
             worker.number = 0
             self.word.log(f"run {number}: {message['why']}; it ended as {message['outcome']['outcome']}")
             self.line.store.set_state(number, model.FAILED, str(message["why"]))
+            self.aftermath.failed(number)
         elif kind == "refused":
             self._refused(worker, str(message["cause"]), str(message["why"]))
 

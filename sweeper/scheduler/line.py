@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +66,13 @@ class Line:
         if self._front:
             return self._front.popleft()
         return next((number for number in self._untouched if number not in self._taken), None)
+
+    def take(self, numbers: Container[int]) -> int | None:
+        """The same for the first of these that was queued again."""
+        number = min((number for number in self._again if number in numbers), default=None)
+        if number is not None:
+            self.drop([number])
+        return number
 
     def put_back(self, number: int) -> None:
         """Queue a run again, before those that nobody has touched."""

@@ -65,8 +65,17 @@ class Slots:
         if self.closed or self.line.wish.want != RUN or time.monotonic() < self.hold_until:
             return 0
         capacity = self.line.wish.parallel or 1
-        unsure = sum(bool(worker.number) for worker in self.crew.at(Stage.ENDED))
-        return min(capacity, self.word.allowance(self.line.spec, capacity, unsure))
+        ended = {worker.number for worker in self.crew.at(Stage.ENDED) if worker.number}  # and it is not known yet how
+        if ended and self.word.limited(self.line.spec, len(ended)):
+            return 0
+        canaries = self.word.canaries(self.line.spec)
+        if canaries is None:
+            return capacity
+        flying = {worker.number for worker in self.crew.at(Stage.ACTIVE)}
+        flying |= ended | {one.number for one in self.aftermath.adopted}
+        if not flying <= canaries.out:
+            return 0  # canaries go alone: others that are in flight, since an earlier launch say, are waited for
+        return min(capacity, len(canaries.out - ended) + canaries.room)
 
     def fill(self) -> None:
         """Let ready runs go into free slots, then see that others stand ready."""
@@ -75,7 +84,7 @@ class Slots:
         for worker in self.crew.workers:
             if free <= 0 or (worker.stage is Stage.PREPARING and self.engine.in_order):
                 break
-            if worker.stage is Stage.READY and worker.channel is not None:
+            if worker.stage is Stage.READY and worker.channel is not None and self._may_go(worker.number):
                 attempts, _, _ = self.line.store.tries(worker.number)
                 worker.stage = Stage.ACTIVE
                 procs.crashpoint("before go")
@@ -90,6 +99,25 @@ class Slots:
             self.word.log(why)
             self.crew.forget(worker)
             self.count_death(why)
+
+    def _may_go(self, number: int) -> bool:
+        """Whether a run need not wait for canaries. It is written down as one before it goes."""
+        canaries = self.word.canaries(self.line.spec)
+        if canaries is None or number in canaries.out:
+            return True
+        if canaries.room:
+            self.word.sends(number)
+        return canaries.room > 0
+
+    def _next(self) -> int | None:
+        """The number of the run to prepare next; 0 where canaries must be back first, None where none is left."""
+        canaries = self.word.canaries(self.line.spec)
+        if canaries is None or self.line.empty:
+            return self.line.next()
+        held = set(self.busy)
+        if (number := self.line.take(canaries.out - held)) is not None:
+            return number
+        return self.line.next() if canaries.room > len(held - canaries.out) else 0
 
     def _prefetch(self, free: int) -> None:
         preparing = len(self.crew.at(Stage.PREPARING))
@@ -120,7 +148,9 @@ class Slots:
 
     def _prepare(self, worker: Worker) -> bool:
         """Give an idle supervisor the next run to prepare; False when there is none (now)."""
-        number = self.line.next() if self.line.wish.want == RUN else None
+        number = self._next() if self.line.wish.want == RUN else None
+        if number == 0:
+            return False
         if number is None:
             self.crew.dismiss(worker)
             return True
@@ -171,6 +201,7 @@ class Slots:
             self.aftermath.put_back(number)
         else:
             self.line.store.set_state(number, model.FAILED, f"it cannot be started: {why}")
+            self.aftermath.failed(number)
         if not passing:
             self.struck ^= {number}
         self.trouble(why, passing=passing)

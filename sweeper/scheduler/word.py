@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sweeper import model, paths
-from sweeper.model import Outcome
 from sweeper.spec import Spec
-from sweeper.store import Store
+from sweeper.store import Store, counting
 
 _MASK = re.compile(r"0x[0-9a-fA-F]+|\d+")
 LOG_LIMIT = 5_000_000  # bytes of scheduler.log, after which it begins anew (one older one is kept)
 
 
+@dataclass(frozen=True)
+class Canaries:
+    """``out`` are not back yet; ``room`` says how many more may go."""
+
+    out: set[int]
+    room: int
+
+
 class Word:
-    """The scheduler's voice. ``since`` is when this scheduler began, in unix seconds."""
+    """The scheduler's voice."""
 
     def __init__(self, sweep: paths.SweepDir, store: Store) -> None:
         self.sweep = sweep
         self.store = store
-        self.failures = 0
-        self.told_failure = False
-        self._canaries: dict[int, str] = {}
 
     def log(self, text: str) -> None:
         """Append a line to scheduler.log; a full disk is no reason to stop scheduling. A folder without its lock is
@@ -39,40 +45,52 @@ class Word:
         except OSError:
             return
 
-    # -- rules -------------------------------------------------------------------------------------------------
+    # -- rules: each is judged by what the queue holds, so that the next scheduler would judge the same --------------
 
-    def allowance(self, spec: Spec, capacity: int, unsure: int) -> int:
-        """How many runs may be in flight: while canaries are out, only they; of ``unsure`` it is not known yet how they
-        ended."""
-        if not spec.canary or self._proved(spec):
-            return capacity
-        return max(0, min(capacity, spec.canary - len(self._canaries) - unsure))
+    def canaries(self, spec: Spec) -> Canaries | None:
+        """The canaries that must be back before the rest may go; None where it may."""
+        if not spec.canary or self.store.flag(counting.TRUSTED):
+            return None
+        back = self._back()
+        if counting.any_done(self.store) or (len(back) >= spec.canary and len(_ways(back)) > 1):
+            self.store.set_flag(counting.TRUSTED, "1")  # also when one of them is queued again later
+            return None
+        out = {one.number for one in counting.canaries(self.store) if one.state not in counting.BROKEN}
+        return Canaries(out, max(0, spec.canary - len(out) - len(back)))
 
-    def _proved(self, spec: Spec) -> bool:
-        """Whether enough runs have ended to trust the sweep."""
-        counts = self.store.counts()
-        ended = sum(counts.get(state, 0) for state in model.OUTCOMES)
-        return counts.get(model.DONE, 0) > 0 or ended >= spec.canary
+    def sends(self, number: int) -> None:
+        """A run goes while not all canaries are back: it is one of them."""
+        counting.mark_canary(self.store, number)
 
-    def ended(self, spec: Spec, number: int, outcome: Outcome) -> str:
-        """Hear of a run's final outcome; give the reason where the whole sweep must stop now, else ''."""
-        if outcome.outcome == model.DONE:
-            return ""
-        if outcome.outcome == model.STOPPED:
-            return ""
-        self.failures += 1
-        self.log(f"run {number}: {outcome.outcome}, {outcome.reason}")
-        if not self.told_failure:
-            self.told_failure = True
-            self.tell(spec, "failure", run=number, outcome=outcome.outcome, reason=outcome.reason)
-        if spec.canary and self.store.counts().get(model.DONE, 0) == 0:
-            self._canaries[number] = _MASK.sub("#", f"{outcome.outcome}: {outcome.reason}")
-            if len(self._canaries) >= spec.canary and len(set(self._canaries.values())) == 1:
-                what = "the first run" if spec.canary == 1 else f"all of the first {spec.canary} runs"
-                return f"canary: {what} failed{' the same way' if spec.canary > 1 else ''}: {outcome.reason}"
-        if spec.max_failures is not None and self.failures >= spec.max_failures:
-            return f"max_failures: {self.failures} runs did not end well; the last, run {number}: {outcome.reason}"
+    def _back(self) -> list[counting.Canary]:
+        return [one for one in counting.canaries(self.store) if one.state in counting.BROKEN]
+
+    def verdict(self, spec: Spec) -> str:
+        """The reason where the whole sweep must stop now, else ''."""
+        if self.canaries(spec) is not None:
+            back = self._back()
+            if len(back) >= spec.canary:
+                runs = f"run {back[0].number}" if len(back) == 1 else f"all of the first {len(back)} runs"
+                same = ", which went first, failed" if len(back) == 1 else " failed the same way"
+                return f"canary: {runs}{same}: {back[-1].note}"
+        if spec.max_failures is not None and (failures := counting.failures(self.store)) >= spec.max_failures:
+            number, why = counting.last_failure(self.store)
+            return f"max_failures: {failures} runs did not end well; the last, run {number}: {why}"
         return ""
+
+    def limited(self, spec: Spec, ended: int) -> bool:
+        """Whether the sweep must stop if so many more have failed."""
+        return spec.max_failures is not None and counting.failures(self.store) + ended >= spec.max_failures
+
+    def failed(self, spec: Spec, number: int) -> None:
+        """A run has failed for good: say so; of the first one people are told."""
+        record = self.store.record(number)
+        if record is None:
+            return
+        self.log(f"run {number}: {record.state}, {record.note}")
+        if self.store.flag(counting.TOLD) is None:
+            self.store.set_flag(counting.TOLD, "1")
+            self.tell(spec, "failure", run=number, outcome=record.state, reason=record.note)
 
     # -- notifications -----------------------------------------------------------------------------------------
 
@@ -90,7 +108,12 @@ class Word:
         from sweeper import notify
 
         counts = self.store.counts()
-        failed = sum(counts.get(state, 0) for state in (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY))
+        failed = sum(counts.get(state, 0) for state in counting.BROKEN)
         left = sum(counts.get(state, 0) for state in model.UNFINISHED)
         payload = {"name": self.sweep.name, "done": counts.get(model.DONE, 0), "failed": failed, "left": left, **fields}
         notify.start(spec.notify, event, payload, self.sweep.log)
+
+
+def _ways(back: Iterable[counting.Canary]) -> set[str]:
+    """The different ways in which they failed."""
+    return {_MASK.sub("#", f"{one.state}: {one.note}") for one in back}

@@ -230,6 +230,7 @@ class Store(Database):
             "WHERE number = ?",
             ((number,) for number in found),
         )
+        self.connection.executemany("DELETE FROM marks WHERE number = ?", ((number,) for number in found))
         return found
 
     def ask_stop(self, numbers: Iterable[int]) -> None:

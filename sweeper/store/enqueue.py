@@ -12,7 +12,7 @@ from sweeper.command import Template
 from sweeper.errors import InputError, SweepError
 from sweeper.grid import Points
 from sweeper.spec import Spec, read_spec
-from sweeper.store import catalog
+from sweeper.store import catalog, counting
 from sweeper.store.catalog import Catalog
 from sweeper.store.db import STOP, Store, Wish
 
@@ -82,6 +82,7 @@ def enqueue(
         if model.STOPPED in again:
             before = store.wish()
             requeued += store.ask_again(all_stop=before is not None and before.want == STOP)
+        counting.begin(store)
         store.set_wish(wish)
         store.set_flag(SOURCE, spec.source)
         done = store.counts().get(model.DONE, 0)
