@@ -12,7 +12,8 @@ import pytest
 from sweeper.errors import InputError, SpecError
 from sweeper.grid import expand
 from sweeper.spec import KEYS, Spec, parse_duration, parse_size, read_spec, schema
-from sweeper.spec.yaml12 import compose, plain_value
+from sweeper.spec.nodes import plain_value
+from sweeper.spec.yaml12 import compose
 
 EVERY_KEY = """\
 name: digits

@@ -15,7 +15,7 @@ from sweeper.command import dry_run, template
 from sweeper.errors import InputError, SpecError
 from sweeper.grid import expand
 from sweeper.spec import KEYS, read_spec
-from sweeper.spec.gridform import GENERATORS
+from sweeper.spec.generators import GENERATORS
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(12)

@@ -11,9 +11,9 @@ import simpleeval
 
 from sweeper.errors import Problem, SpecError
 from sweeper.spec import Product, Rule, Spec, nearest
-from sweeper.spec.gridform import same
 from sweeper.spec.options import Option, Options
 from sweeper.spec.reader import MAX_PROBLEMS
+from sweeper.spec.rules import same
 
 _BITS = 10_000  # of a power's or product's result
 _NODES: tuple[type[ast.AST], ...] = (

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.errors import InputError, Problem, SpecError
-from sweeper.spec.fields import FIELDS, usable_name
-from sweeper.spec.gridform import MAX_POINTS, ONE_POINT, Rule, check_name, read_exclude, read_grid, read_include
+from sweeper.spec.fields import FIELDS
+from sweeper.spec.generators import MAX_POINTS
+from sweeper.spec.gridform import ONE_POINT, check_name, read_grid, read_include
+from sweeper.spec.nodes import Mapping, YamlError, kind_of, quoted
 from sweeper.spec.options import Product
-from sweeper.spec.reader import MAX_PROBLEMS, Reader, kind_of, nearest, parse_duration, parse_size, quoted
+from sweeper.spec.reader import MAX_PROBLEMS, Reader, nearest, parse_duration, parse_size
+from sweeper.spec.rules import Rule, read_exclude
 from sweeper.spec.schema import GRID_KEYS, schema
-from sweeper.spec.yaml12 import Mapping, YamlError, compose
+from sweeper.spec.values import usable_name
+from sweeper.spec.yaml12 import compose
 
 __all__ = [
     "MAX_POINTS",

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.errors import InputError, Problem
 from sweeper.model import Value
-from sweeper.spec.yaml12 import MAX_NODES, Mapping, Node, Scalar, Sequence, plain_value
+from sweeper.spec.nodes import MAX_NODES, Node, Scalar, plain_value
 
 MAX_PROBLEMS = 50
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -59,11 +59,6 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return folded[match[0]] if match else None
 
 
-def quoted(word: str) -> str:
-    """The user's own word as a message shows it: one line, no control characters, not too long."""
-    return repr(word if len(word) <= 60 else word[:57] + "...")
-
-
 class Reader:
     """Where the parts of the file report what is wrong with a node."""
 
@@ -100,14 +95,3 @@ class Reader:
                 return Value(node.value, repr(node.value))
             return Value(node.value, node.text)
         return Value(self.data(node))
-
-
-def kind_of(node: Node) -> str:
-    """What a node is, in the words of a message."""
-    if isinstance(node, Mapping):
-        return "a mapping"
-    if isinstance(node, Sequence):
-        return "a list"
-    if node.value is None:
-        return "empty"
-    return {bool: "a boolean", int: "a number", float: "a number"}.get(type(node.value), "a string")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.spec.fields import FIELDS
-from sweeper.spec.gridform import GENERATORS
+from sweeper.spec.generators import GENERATORS
 
 GRID_KEYS = {
     "grid": "The parameters and their values: a mapping is their product (the last key fastest), a list of mappings "

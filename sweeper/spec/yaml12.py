@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 
 from sweeper.errors import Problem
+from sweeper.spec.nodes import MAX_NODES, Mapping, Node, Scalar, Sequence, YamlError, quoted
 
 MAX_DEPTH = 60
-MAX_NODES = 1_000_000
 MAX_DIGITS = 1000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -33,46 +32,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "null": (type(None),),
 }
-
-
-@dataclass(slots=True)
-class Scalar:
-    """``value`` by YAML 1.2's core schema; ``text`` as it stands in the file; ``plain`` if it has no quotes."""
-
-    line: int
-    column: int
-    value: Any
-    text: str
-    plain: bool
-
-
-@dataclass(slots=True)
-class Sequence:
-    line: int
-    column: int
-    items: list[Node] = field(default_factory=list)
-    height: int = 1
-
-
-@dataclass(slots=True)
-class Mapping:
-    """Its items in file order, ``<<`` merged in; keys are their texts."""
-
-    line: int
-    column: int
-    items: dict[str, tuple[Scalar, Node]] = field(default_factory=dict)
-    height: int = 1
-
-
-Node: TypeAlias = "Scalar | Sequence | Mapping"
-
-
-class YamlError(Exception):
-    """What stops the reading of the file."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
 
 
 def compose(text: str, problems: list[Problem]) -> Node | None:
@@ -172,10 +131,12 @@ class _Composer:
         line, column = _position(event)
         if event.anchor not in self.anchors:
             remedy = "A plain * begins an alias in YAML: put quotes around the value."
-            raise YamlError(Problem(f"the alias *{event.anchor} has no anchor before it", line, column, remedy=remedy))
+            raise YamlError(
+                Problem(f"the alias {quoted('*' + event.anchor)} has no anchor before it", line, column, remedy=remedy)
+            )
         node = self.anchors[event.anchor]
         if node is None:
-            message = f"the alias *{event.anchor} stands inside what it names"
+            message = f"the alias {quoted('*' + event.anchor)} stands inside what it names"
             raise YamlError(Problem(message, line, column, remedy="A value cannot hold itself: write it out."))
         return node
 
@@ -235,7 +196,9 @@ class _Composer:
             elif key.text in node.items:
                 first = node.items[key.text][0].line
                 self._add(
-                    key, f"the key {key.text!r} stands here twice (first in line {first})", "Remove one of the two."
+                    key,
+                    f"the key {quoted(key.text)} stands here twice (first in line {first})",
+                    "Remove one of the two.",
                 )
             else:
                 node.items[key.text] = (key, value)
@@ -255,21 +218,5 @@ def _position(event: Any) -> tuple[int, int]:
 
 
 def _tag_name(tag: str) -> str:
-    return "!!" + tag[len(_TAG) :] if tag.startswith(_TAG) else tag
-
-
-def plain_value(node: Node, budget: list[int]) -> Any:
-    """``node`` as Python data. ``budget`` holds how many nodes may still be copied out of aliases, and shrinks.
-
-    Raises YamlError when it is used up: a few lines of aliases can stand for 10^9 values.
-    """
-    budget[0] -= 1
-    if budget[0] < 0:
-        remedy = "Its aliases (*name) multiply each other: write out what is really meant."
-        message = f"stands for more than {MAX_NODES:,} values"
-        raise YamlError(Problem(message, node.line, node.column, remedy=remedy))
-    if isinstance(node, Scalar):
-        return node.value
-    if isinstance(node, Sequence):
-        return [plain_value(item, budget) for item in node.items]
-    return {name: plain_value(item, budget) for name, (_, item) in node.items.items()}
+    name = "!!" + tag[len(_TAG) :] if tag.startswith(_TAG) else tag
+    return name if len(name) <= 60 and name.isprintable() else quoted(name)
