@@ -20,6 +20,7 @@ from sweeper.doctor.check import Check, ask, listed, size
 from sweeper.errors import SweepError
 from sweeper.lease import devices
 from sweeper.lease import folder as lease_folder
+from tests.conftest import TMUX
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -137,8 +138,32 @@ def test_no_tmux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["tmux 3.0", "tmux next-3.6", "tmux master"])
 def test_versions_of_tmux_that_will_do(bin_dir: Path, version: str) -> None:
-    command(bin_dir, "tmux", f'if [ "$1" = -V ]; then echo {version}; fi')
+    command(bin_dir, "tmux", f'if [ "$1" = -V ]; then echo {version}; else exec {TMUX} "$@"; fi')
     assert login.tmux().level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ("set -s exit-unattached on", "exit-unattached on"),
+        ("set-hook -g session-created kill-session", "session-created[0] kill-session"),
+        ("set-hook -g window-linked kill-window", "window-linked[0] kill-window"),
+    ],
+)
+def test_a_tmux_conf_that_leaves_no_session(private: Path, conf: str, named: str) -> None:
+    write(private / "home/.tmux.conf", f"{conf}\n")
+    check = login.tmux()
+    assert check.level == "bad"
+    assert "closes again at once" in check.text
+    assert f"in your tmux.conf: {named}" in check.remedy
+    assert "--serial --here" in check.remedy
+
+
+@pytest.mark.parametrize("conf", ["set -g destroy-unattached on", "set-hook -g session-created 'rename-session mine'"])
+def test_a_tmux_conf_that_is_no_obstacle_to_a_launch(private: Path, conf: str) -> None:
+    write(private / "home/.tmux.conf", f"{conf}\n")
+    assert login.tmux().level == "ok"
+    assert subprocess.run([TMUX, "ls"], capture_output=True).returncode != 0, "and the user's own server is left alone"
 
 
 @pytest.fixture

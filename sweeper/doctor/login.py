@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sweeper import boot
 from sweeper.doctor.check import Check, ask
+from sweeper.errors import SweepError
 
 MINIMUM = (3, 0)  # of tmux, as sweeper.tmux asks for it
 ROOT = Path("/")
@@ -38,17 +40,46 @@ def tmux() -> Check:
     if found and (int(found[1]), int(found[2])) < MINIMUM:
         needed = ".".join(map(str, MINIMUM))
         return Check("tmux", "bad", f"{said} is too old", f"sweep needs {needed} or newer; {without}")
-    with tempfile.TemporaryDirectory(prefix="sweep-doctor-", dir="/tmp") as folder:
-        here = ("tmux", "-S", os.path.join(folder, "socket"), "-f", "/dev/null")
+    why, _, more = _session_fails().partition("\n")
+    if why:
+        remedy = "\n".join(line.strip() for line in more.splitlines()) or f"mend that, {without}"
+        return Check("tmux", "bad", f"{said} cannot open a session: {why}", remedy)
+    return Check("tmux", "ok", f"{said}; a session opens, with your tmux.conf")
+
+
+def _session_fails() -> str:
+    """Why no session with two windows stands, '' where one does: opened as a launch does it, with the user's tmux.conf,
+    but on a server of its own."""
+    from sweeper import tmux as server
+
+    with tempfile.TemporaryDirectory(prefix="sweep-doctor-", dir="/tmp") as folder, _variable("TMUX_TMPDIR", folder):
         try:
-            status, why = ask(*here, "new-session", "-d", "-s", "doctor", "cat")
-            if status == 0:
-                status, why = ask(*here, "has-session", "-t", "=doctor")
+            first = server.new_session("doctor", folder, ["cat"])
+            name = server.session_of(folder)  # a hook may have renamed it
+            if name is None:
+                return f"it closes again at once{server.obstacles()}"
+            server.spare_hooks(name)
+            second = server.new_window(name, "doctor", ["cat"])
+            if server.window_of(first.pane) and server.window_of(second.pane):
+                return ""
+            return f"its windows close again at once{server.obstacles()}"
+        except SweepError as error:
+            return str(error) if "tmux.conf" in str(error) else f"{error}{server.obstacles()}"
         finally:
-            ask(*here, "kill-server")
-    if status != 0:
-        return Check("tmux", "bad", f"{said} cannot open a session: {why}", f"mend that, {without}")
-    return Check("tmux", "ok", f"{said}; a session opens")
+            ask("tmux", "-L", server.SERVER, "kill-server")
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment set for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 # -- logout --------------------------------------------------------------------------------------------------------
