@@ -73,7 +73,8 @@ def remember(sweep: paths.SweepDir) -> None:
             # One whose runs folder is not there either may lie on a disk that is not mounted yet.
             kept = [one for one in _remembered() if _stands(one.path) or not _stands(one.path.parent)]
             known = {str(one.path): one.used for one in kept[: LIMIT - 1]}
-            known[str(sweep.path)] = time.time()
+            # Later than all others, also where the clock was set back meanwhile.
+            known[str(sweep.path)] = max([time.time(), *(used + 0.001 for used in known.values())])
             paths.replace(file, json.dumps(known, indent=0), sync=True)  # after a reboot resume --all reads it
         finally:
             os.close(lock)

@@ -48,7 +48,8 @@ def time_left(status: control.Status, times: list[float]) -> float | None:
     mean = sum(times) / len(times)
     now = time.time()
     flying = [record for record in status.flight if record.state == model.RUNNING and record.started]
-    begun = sum(max(0.0, mean - (now - (record.started or now))) for record in flying)
+    # One that began after now did so before the clock was set back.
+    begun = sum(max(0.0, mean - max(0.0, now - (record.started or now))) for record in flying)
     queued = status.left - len(flying)
     return (begun + mean * queued) / max(1, status.parallel or 1)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweeper import index, paths
+from sweeper import index, paths, procs
 from sweeper.store import Store
 
 QUIET = 60.0  # seconds without a change
@@ -34,10 +34,11 @@ def tidy(sweep: paths.SweepDir, store: Store) -> None:
     """
     now = time.time()
     with contextlib.suppress(OSError, sqlite3.Error, ValueError):
-        since = float(store.flag(TIDIED) or 0) - 2 * QUIET
+        last = float(store.flag(TIDIED) or 0)
+        since = last - 2 * QUIET if last <= now else 0.0  # the clock was set back: all may have changed since
         for folder in {sweep.path, sweep.state, index.folder(), *_changed(sweep, since)}:
             _tidy_folder(folder, now - QUIET)
-        store.set_flag(TIDIED, f"{now:.0f}")
+        store.set_flag(TIDIED, str(int(now)))
 
 
 def _changed(sweep: paths.SweepDir, since: float) -> Iterator[Path]:
@@ -57,19 +58,9 @@ def _tidy_folder(folder: Path, before: float) -> None:
         return  # closed to us: whoever needs it says so
     for name in names:
         match = _BESIDE.fullmatch(name)
-        if match is None or not _gone(int(match.group(match.lastindex or 1))):
+        if match is None or procs.start_ticks(int(match.group(match.lastindex or 1))) is not None:
             continue
         with contextlib.suppress(OSError):
             status = os.lstat(folder / name)
             if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime < before:
                 os.unlink(folder / name)
-
-
-def _gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False

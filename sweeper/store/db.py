@@ -125,7 +125,8 @@ class Store(Database):
     def times(self, most: int = 200) -> list[float]:
         """How long the last runs took that ended well, in seconds."""
         rows = self.connection.execute(
-            "SELECT ended - started FROM runs WHERE wanted AND state = 'done' ORDER BY number DESC LIMIT ?", (most,)
+            "SELECT MAX(0, ended - started) FROM runs WHERE wanted AND state = 'done' ORDER BY number DESC LIMIT ?",
+            (most,),
         )
         return [float(row[0]) for row in rows if row[0] is not None]
 

@@ -139,7 +139,7 @@ class Running:
             signal=number,
             reason=reason,
             started=self.attempt.started,
-            ended=time.time(),
+            ended=self.attempt.started + time.monotonic() - self.began,  # whoever sets the clock makes no run longer
             gpus=self.attempt.gpus,
             host=self.attempt.host,
             log_offset=self.attempt.log_offset,
