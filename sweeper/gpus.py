@@ -15,6 +15,8 @@ from sweeper.lease import folder as places
 from sweeper.lease.asking import Asked, resolve, visible
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu, GpuProcess, all_gpus
+from sweeper.lease.remains import Seen
+from sweeper.lease.roll import Roll
 from sweeper.moments import duration
 
 if TYPE_CHECKING:
@@ -97,9 +99,9 @@ def snapshot(folder: Path | None = None) -> list[GpuRow]:
 
 
 def _look(gpus: Sequence[Gpu], folder: Path) -> list[GpuRow]:
-    found = claims.read_all(folder)
-    uses = evidence.look(gpus, found)
-    return [_row(gpu, uses[gpu.uuid], found) for gpu in gpus]
+    now = Roll(claims.read_all(folder))
+    uses = evidence.look(gpus, now.found)
+    return [_row(gpu, uses[gpu.uuid], now) for gpu in gpus]
 
 
 def _settled(row: GpuRow) -> bool:
@@ -170,12 +172,12 @@ def lock_problems() -> list[str]:
     return [f"GPU locks live in {place}; an administrator can give them a safer place: {places.admin_command()}"]
 
 
-def _row(gpu: Gpu, use: evidence.Use, found: list[Claim]) -> GpuRow:
-    holding = [claim for claim in found if claim.live and claim.state == claims.HOLDING and gpu.uuid in claim.gpus]
-    waiting = [claim for claim in found if claim.live and claim.state == claims.WAITING and gpu.uuid in claim.allowed]
+def _row(gpu: Gpu, use: evidence.Use, now: Roll) -> GpuRow:
+    holding = now.held.get(gpu.uuid, [])
+    waiting = [claim for claim in now.queue if gpu.uuid in claim.allowed]
     others = [_process(seen, left=True) for seen, _ in use.left] + [_process(seen, left=False) for seen in use.others]
     state = "free" if not holding else "shared" if all(claim.sharing for claim in holding) else "held"
-    if not holding and (guard.whole(gpu.uuid) or guard.shared(gpu.uuid)):
+    if not holding and guard.taken(gpu.uuid):
         state = "held"  # by somebody whose claim was deleted
     elif not holding and evidence.objection(_somebody(gpu), use, ()) is not None:
         state = "busy"
@@ -188,9 +190,9 @@ def _row(gpu: Gpu, use: evidence.Use, found: list[Claim]) -> GpuRow:
         memory_total=gpu.memory_total,
         memory_used=gpu.memory_used,
         utilization=gpu.utilization,
-        holders=[_holder(claim) for claim in holding],
+        holders=[_holder(claim, now) for claim in holding],
         others=others,
-        queue=[_holder(claim) for claim in waiting],
+        queue=[_holder(claim, now) for claim in waiting],
     )
 
 
@@ -202,7 +204,7 @@ def _somebody(gpu: Gpu) -> Claim:
     return Claim(claims.WAITING, os.getpid(), 0, "", 1, (gpu.uuid,), busy_above=above, uid=os.geteuid())
 
 
-def _holder(claim: Claim) -> Holder:
+def _holder(claim: Claim, now: Roll) -> Holder:
     return Holder(
         claim=claim.name,
         user=evidence.user(claim.uid),
@@ -213,11 +215,11 @@ def _holder(claim: Claim) -> Holder:
         since=claim.since,
         count=claim.count,
         per_gpu=claim.per_gpu,
-        stopped=evidence.status(claim.pid)[1] in ("T", "t"),
+        stopped=not now.goes(claim),
     )
 
 
-def _process(seen: evidence.Seen, *, left: bool) -> Process:
+def _process(seen: Seen, *, left: bool) -> Process:
     since = None if seen.ticks < 0 else claims.unix_time(seen.ticks)
     return Process(evidence.user(seen.uid), seen.pid, evidence.command(seen.pid), seen.memory, since, left)
 

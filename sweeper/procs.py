@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ROUNDS = 20  # looks for what was forked meanwhile, before the killing begins
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nobody may be taken for dead because of these
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nobody may be taken for dead because of these
 STOPPED = "stopped"
 _STATES = {"T": STOPPED, "t": "stopped by a debugger", "D": "waiting for a disk or server that does not answer"}
+_REPLACED = 0.25  # seconds within which execve has given a process its new environment
+_PF_EXITING, _PF_KTHREAD = 0x00000004, 0x00200000  # include/linux/sched.h
 _CRASH = os.environ.get("SWEEP_TEST_CRASH")
 
 
@@ -91,7 +93,7 @@ def _stat(pid: int) -> list[str] | None:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
     except OSError as error:
-        if error.errno in _EXHAUSTED:
+        if error.errno in EXHAUSTED:
             raise
         return None
     return text[text.rindex(")") + 2 :].split()
@@ -104,7 +106,7 @@ def pidfd(pid: int, ticks: int) -> int | None:
     except OverflowError:  # a damaged file may say anything
         return None
     except OSError as error:
-        if error.errno in _EXHAUSTED:
+        if error.errno in EXHAUSTED:
             raise
         return None
     living = False
@@ -193,12 +195,49 @@ def _children(root: int) -> list[int]:
         return []
 
 
+def stopped(pid: int, ticks: int) -> bool:
+    """Whether that very process is stopped (SIGSTOP, Ctrl-Z, a debugger); False where /proc hides it."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] in "Tt" and int(fields[19]) == ticks
+
+
+def environment(pid: int) -> set[bytes] | None:
+    """The entries of the environment that a process was started with; None where it ends, or is hidden from this user.
+
+    While execve(2) replaces it by another program it shows none: that moment is waited for.
+    """
+    deadline = time.monotonic() + _REPLACED
+    while True:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                data = file.read()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            return None
+        if data:
+            return set(data.split(b"\0"))
+        fields = _stat(pid)
+        if fields is None or _is_ending(fields):
+            return None
+        begin, end = fields[47:49]  # where the environment is
+        if int(fields[6]) & _PF_KTHREAD or begin == end != "0" or time.monotonic() > deadline:
+            return set()
+        time.sleep(0.0005)
+
+
+def ends(pid: int) -> bool:
+    """Whether there is no such process any more, or not for long."""
+    fields = _stat(pid)
+    return fields is None or _is_ending(fields)
+
+
+def _is_ending(fields: list[str]) -> bool:
+    return fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
+
+
 def _mentions(pid: int, variable: bytes) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return variable in file.read().split(b"\0")
-    except OSError:  # gone, or somebody else's
-        return False
+    return variable in (environment(pid) or ())
 
 
 def _has_open(pid: int, identity: tuple[int, int]) -> bool:

@@ -87,7 +87,7 @@ def _lease(argv: Sequence[str], request: GpuRequest, *, no_wait: bool) -> Lease:
     try:
         lease = waiter.try_acquire()
         if lease is None and no_wait:
-            raise BusyError(f"not started: it would wait for {waiter.waiting_for().text}")
+            raise BusyError(f"not started: it would wait for {waiter.waiting_for().everything}")
         said = ""
         poller = select.poll()
         poller.register(waiter.fileno(), select.POLLIN)

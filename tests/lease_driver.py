@@ -1,7 +1,7 @@
 """One process that waits for GPUs and holds them, for the tests: told what to do by its arguments and its input.
 
 Prints one JSON object a line: ``waiting`` whenever the cause changes, ``got`` once. A line ``release`` ends it; with
-``child`` it first starts a program that inherits the lease and writes its pid.
+``child`` it first starts a program that inherits the lease, ``closes`` it, or ``hides`` altogether, and says its pid.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
     child = None
     if asked.get("child"):
         descriptors = [os.dup(one) for one in lease.fds] if asked["child"] == "inherits" else []
-        env = {**os.environ, **lease.environment}
+        env = {} if asked["child"] == "hides" else {**os.environ, **lease.environment}
         child = subprocess.Popen(["sleep", "600"], pass_fds=descriptors, stdout=subprocess.DEVNULL, env=env)
         for one in descriptors:
             os.close(one)

@@ -1,4 +1,4 @@
-"""Start lease_driver.py, hear what it says, and end every process that was started."""
+"""Start lease_driver.py, hear what it says, and end every process that was started. And waiters of the test's own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from sweeper.lease import Waiter
+from sweeper.model import GpuRequest
+
+if TYPE_CHECKING:
+    from nvml_standin import StandIn
 
 TESTS = Path(__file__).parent
 PATIENCE = 20.0
@@ -22,8 +28,8 @@ PATIENCE = 20.0
 class Driver:
     """One waiting or holding process."""
 
-    def __init__(self, folder: Path, **asked: Any) -> None:
-        env = {**os.environ, "PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, **asked: Any) -> None:
+        env = {**os.environ, **(env or {}), "PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
             [sys.executable, str(TESTS / "lease_driver.py"), json.dumps({"folder": str(folder), **asked})],
             stdin=subprocess.PIPE,
@@ -103,3 +109,18 @@ def driver(locks: Path) -> Iterator[Drivers]:
     drivers = Drivers(locks)
     yield drivers
     drivers.end()
+
+
+@pytest.fixture
+def waiter(machine: StandIn, locks: Path) -> Any:
+    """Starts a waiter of this process: ``waiter(count=2)``; everything is closed at the end."""
+    started: list[Waiter] = []
+
+    def start(command: str = "python train.py", pid: int | None = None, **asked: Any) -> Waiter:
+        who = {"command": command, "pid": os.getpid() if pid is None else pid}
+        started.append(Waiter(GpuRequest(**{"count": 1, **asked}), who, locks))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

@@ -1,8 +1,9 @@
 """Many processes wait for the GPUs of a stand-in machine and hold them, some are killed; what happened goes to a log.
 
-Run by test_lease_stress.py: ``lease_stress.py FOLDER PROCESSES SEED [subsets]``. It logs JSON lines with
-the machine's own clock. Who holds what is tallied apart from the code under test: a holder locks a file of the tally by
-an open file description lock, which whatever inherits the lease inherits too, and a second holder would be refused.
+Run by test_lease_stress.py: ``lease_stress.py FOLDER PROCESSES SEED [subsets] [stops]``. With ``stops`` some are
+stopped as well, and go on a little later. It logs JSON lines with the machine's own clock. Who holds what is tallied
+apart from the code under test: a holder locks a file of the tally by an open file description lock, which whatever
+inherits the lease inherits too, and a second holder would be refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sweeper.model import GpuRequest
 
 FOLDER = Path(sys.argv[1])
 PROCESSES, SEED = int(sys.argv[2]), int(sys.argv[3])
-SUBSETS = "subsets" in sys.argv[4:]
+SUBSETS, STOPS = "subsets" in sys.argv[4:], "stops" in sys.argv[4:]
 LOG = os.open(FOLDER / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
@@ -85,6 +86,10 @@ def start(number: int, chance: random.Random, gate: list[int]) -> int:
     return pid
 
 
+def go_on(pid: int) -> None:
+    os.kill(pid, signal.SIGCONT)  # not reaped yet: the pid is still its own
+
+
 def main() -> None:
     chance = random.Random(SEED)
     all_gpus(load=False)  # the modules are loaded once, before the forks; the driver is asked by each again
@@ -97,17 +102,26 @@ def main() -> None:
         assert not os.waitpid(-1, os.WNOHANG)[0], "one could not even queue"
         time.sleep(0.01)
     gate.close()
+    killed: set[int] = set()
+    stopped: list[int] = []
     while running:
+        while len(stopped) > (4 if running.keys() - set(stopped) else 0):
+            go_on(stopped.pop(0))
+        if STOPS and (pid := chance.choice(sorted(running))) not in stopped:
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
         time.sleep(chance.uniform(0, 0.05))
-        if chance.random() < 0.4 and running:
+        if chance.random() < 0.4 and len(killed) < PROCESSES // 2:  # on a busy machine there is time to kill them all
             pid = chance.choice(sorted(running))
             note("killed", running[pid])
+            killed.add(pid)
             os.kill(pid, signal.SIGKILL)
         while running:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
             note("ended", running.pop(pid), status=status)
+            stopped = [one for one in stopped if one != pid]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -48,6 +49,18 @@ def test_crash_points_do_nothing_unless_they_are_asked_for(tmp_path: Path) -> No
         done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == ((-9, "") if armed and point == "forked" else (0, "alive\n"))
     assert not link.is_symlink(), "whoever dies takes the link with it, so that only one does"
+
+
+def test_the_suite_knows_every_crash_point() -> None:
+    from tests.faults.harness import POINTS
+
+    written = [
+        name
+        for path in (ROOT / "sweeper").rglob("*.py")
+        for name in re.findall(r'crashpoint\("([^"]+)"\)', path.read_text(encoding="utf-8"))
+    ]
+    assert "lease told" in written
+    assert [name for name in written if not name.startswith(POINTS)] == []
 
 
 def crashed_night(shop: Workshop, count: int, done: int, lost: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from sweeper import gpus
 from sweeper.errors import InputError
-from sweeper.lease import claims, devices, evidence, turns
+from sweeper.lease import claims, devices, evidence, remains, turns
 from sweeper.lease.claims import WAITING, Claim
 from sweeper.lease.devices import Gpu, Machine
 from sweeper.model import GpuRequest
@@ -272,13 +272,21 @@ def _claim(name: int, count: int = 1, allowed: str = "abcd", **more: Any) -> Cla
     return Claim(WAITING, 1, 1, "boot", count, tuple(allowed), name=f"{name:03d}", live=True, **more)
 
 
+def everybody(_claim: Claim) -> bool:
+    return True
+
+
 def test_turns_are_first_come_first_served() -> None:
     machine = ("a", "b", "c", "d")
     queue = [_claim(1, 2, "ab"), _claim(2, 1, "bc"), _claim(3, 1, "a"), _claim(4, 1)]
-    assert turns.plan(queue, {}, machine, turns.anything) == {"001": ("a", "b"), "002": ("c",), "004": ("d",)}
+    assert turns.plan(queue, {}, machine, turns.anything, everybody) == {
+        "001": ("a", "b"),
+        "002": ("c",),
+        "004": ("d",),
+    }
     held = {"a": [_claim(0)]}
-    assert turns.plan(queue, held, machine, turns.anything) == {"002": ("c",), "004": ("d",)}
-    assert turns.ranks(queue[3], queue) == {"a": 2, "b": 2, "c": 1, "d": 0}
+    assert turns.plan(queue, held, machine, turns.anything, everybody) == {"002": ("c",), "004": ("d",)}
+    assert turns.ranks(queue[3], queue, everybody, most=9) == {"a": 2, "b": 2, "c": 1, "d": 0}
 
 
 def test_a_driver_that_refuses_one_leaves_the_gpu_to_the_next() -> None:
@@ -286,7 +294,7 @@ def test_a_driver_that_refuses_one_leaves_the_gpu_to_the_next() -> None:
         return claim.memory < 10
 
     queue = [_claim(1, memory=20), _claim(2, memory=5)]
-    assert turns.plan(queue, {}, ("a",), small_only) == {"002": ("a",)}
+    assert turns.plan(queue, {}, ("a",), small_only, everybody) == {"002": ("a",)}
 
 
 def test_what_a_driver_shows_of_a_process_that_is_gone() -> None:
@@ -296,7 +304,7 @@ def test_what_a_driver_shows_of_a_process_that_is_gone() -> None:
     gpu = Gpu(0, "GPU-x", "name", "nvidia", 40 * GB, 9 * GB, processes=(process,))
     use = evidence.look([gpu], [])["GPU-x"]
     asks = _claim(1, allowed="x", busy_above=500_000_000)
-    if evidence._own_pids():
+    if remains._own_pids():
         assert evidence.objection(asks, use, ()) is None
     else:
         assert evidence.objection(asks, use, ()) is not None

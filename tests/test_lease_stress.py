@@ -54,11 +54,14 @@ def read(log: Path) -> tuple[dict[int, Process], list[dict[str, object]]]:
     return found, trouble
 
 
-@pytest.mark.parametrize(("seed", "kind"), [(1, "all"), (2, "all"), (3, "subsets")])
+@pytest.mark.parametrize(
+    ("seed", "kind"), [(1, "all"), (2, "all"), (3, "subsets"), (4, "all stops"), (5, "subsets stops")]
+)
 def test_many_processes_with_random_kills(machine: StandIn, locks: Path, tmp_path: Path, seed: int, kind: str) -> None:
-    """Where each may use any GPU, their order is strict; where each has a set of his own, it depends on the sets."""
+    """Where each may use any GPU, their order is strict; where each has a set of his own, it depends on the sets, and
+    who is stopped is passed over."""
     run = subprocess.run(
-        [sys.executable, str(TESTS / "lease_stress.py"), str(tmp_path), "64", str(seed), kind],
+        [sys.executable, str(TESTS / "lease_stress.py"), str(tmp_path), "64", str(seed), *kind.split()],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         capture_output=True,
         timeout=60,

@@ -140,7 +140,7 @@ def test_the_command_has_the_gpus_and_the_next_waits(
     assert line(first) == "0,1,2 PCI_BUS_ID port"
     busy = run('{"gpus": 2, "no_wait": true}', "true")
     assert busy.returncode == 75
-    assert busy.stderr.startswith("not started: it would wait for GPU 0, held by ")
+    assert busy.stderr.startswith("not started: it would wait for GPU 0, 1, 2, held by ")
     assert f"(pid {first.pid}, for 0:" in busy.stderr
     second = start('{"gpus": 2}', "bash", "-c", show)
     assert line(second, error=True).startswith("sweep: waiting for GPU 0, held by ")

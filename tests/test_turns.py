@@ -11,6 +11,10 @@ from sweeper.lease.claims import WAITING, Claim
 MACHINE = ("a", "b", "c", "d")
 
 
+def everybody(_claim: Claim) -> bool:
+    return True
+
+
 @some.composite
 def requests(draw: some.DrawFn) -> list[Claim]:
     queue = []
@@ -47,7 +51,7 @@ def test_everybody_is_served_in_the_end_and_never_two_alone(queue: list[Claim]) 
     running: list[Claim] = []
     waiting = [claim for claim in queue if claim.count + claim.keep_free <= len(MACHINE)]
     while waiting:
-        plan = turns.plan(waiting, held, MACHINE, turns.anything)
+        plan = turns.plan(waiting, held, MACHINE, turns.anything, everybody)
         assert plan or running, "nobody holds anything, and nobody has a turn"
         for claim in [one for one in waiting if one.name in plan]:
             gpus = plan[claim.name]
@@ -70,8 +74,8 @@ def test_everybody_is_served_in_the_end_and_never_two_alone(queue: list[Claim]) 
 
 @given(requests())
 def test_those_that_came_later_change_nothing_for_the_earlier(queue: list[Claim]) -> None:
-    whole = turns.plan(queue, {}, MACHINE, turns.anything)
+    whole = turns.plan(queue, {}, MACHINE, turns.anything, everybody)
     for length in range(len(queue)):
-        part = turns.plan(queue[:length], {}, MACHINE, turns.anything)
+        part = turns.plan(queue[:length], {}, MACHINE, turns.anything, everybody)
         assert part == {name: gpus for name, gpus in whole.items() if name in part}
         assert {name for name in whole if name < f"{length:03d}"} == set(part)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sweeper import moments, procs
 from sweeper.doctor.check import Check, ask, listed, size
-from sweeper.lease import devices, evidence
+from sweeper.lease import devices, evidence, remains
 from sweeper.version import VERSION
 
 ROOT = Path("/")
@@ -54,9 +54,9 @@ def _gpu(gpu: devices.Gpu) -> Check:
     return Check(f"GPU {gpu.handle}", "ok", text)
 
 
-def _seen(process: devices.GpuProcess) -> evidence.Seen:
+def _seen(process: devices.GpuProcess) -> remains.Seen:
     ticks = procs.start_ticks(process.pid)
-    return evidence.Seen(process.pid, process.memory, evidence.status(process.pid)[0], -1 if ticks is None else ticks)
+    return remains.Seen(process.pid, process.memory, remains.status(process.pid)[0], -1 if ticks is None else ticks)
 
 
 def _driver(root: Path) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import lock_descriptor
 
+from sweeper import procs
 from sweeper.errors import SweepError
 
 SIZE = 4096  # bytes of a claim: one write of the same length each time is never seen torn
@@ -113,10 +114,14 @@ def create(folder: Path, claim: Claim, name: str | None = None) -> tuple[int, st
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:  # what a kill leaves of this is removed by sweep_up
         os.fchmod(descriptor, 0o644)  # whatever the umask: the others must read who waits
+        procs.crashpoint("claim made")
         if not lock_descriptor(descriptor, blocking=False):
             raise OSError(f"{beside} was locked by somebody else the moment it was made")
+        procs.crashpoint("claim locked")
         write(descriptor, claim)
+        procs.crashpoint("claim written")
         os.rename(beside, folder / name)
+        procs.crashpoint("claim renamed")
     except BaseException:
         os.close(descriptor)
         beside.unlink(missing_ok=True)
@@ -190,7 +195,9 @@ def sweep_up(folder: Path) -> None:
 def _read(place: int, name: str) -> Claim | None:
     try:
         descriptor = os.open(name, _READ, dir_fd=place)
-    except OSError:  # gone meanwhile, a link, or not for us to read
+    except OSError as error:  # gone meanwhile, a link, or not for us to read
+        if error.errno in procs.EXHAUSTED:
+            raise
         return None
     try:
         status = os.fstat(descriptor)

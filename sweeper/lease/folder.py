@@ -16,6 +16,7 @@ there, but they still meet at the guards.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -73,6 +74,17 @@ def fault(path: Path) -> str | None:
     if kind.startswith(_NETWORK):
         return f"it is on a network file system ({kind})"
     return None
+
+
+def unwritable(path: Path, error: OSError) -> SweepError:
+    """What to say where a file could not be made in the lock folder."""
+    ways = {
+        errno.ENOSPC: f"Make room there: df {path} and df -i {path} say what is used up",
+        errno.EDQUOT: "Your quota there is used up",
+        errno.EROFS: "Its file system is read-only: let the administrator mount it for writing",
+    }
+    way = ways.get(error.errno or 0, f"Let the administrator see to it, or make another: {admin_command()}")
+    return SweepError(f"{path}, where GPU locks live, takes no file: {error.strerror or error}.\n    {way}")
 
 
 def file_system(device: int) -> str:

@@ -58,6 +58,11 @@ def whole(uuid: str) -> bool:
         return is_held(gpu(uuid), probe)
 
 
+def taken(uuid: str) -> bool:
+    """Whether anybody has this GPU, or a place on it."""
+    return whole(uuid) or shared(uuid)
+
+
 def port() -> tuple[int, int]:
     """A TCP port that nobody listens on and no other run was given, and the descriptor that keeps it so.
 

@@ -17,11 +17,13 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from sweeper import procs
 from sweeper.errors import SweepError
 from sweeper.lease import claims, guard
 from sweeper.lease.asking import MAX_SHARE
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
+from sweeper.lease.folder import unwritable
 from sweeper.paths import clean
 
 PR_GET_CHILD_SUBREAPER = 37
@@ -39,14 +41,26 @@ class Taken:
             os.close(self.fds.pop())
 
 
-def take(folder: Path, uuids: Sequence[str], per_gpu: int) -> Taken | str:
-    """Take all of these GPUs, or none and give the UUID of the one that somebody has. Raises OSError, SweepError."""
+@dataclass(frozen=True)
+class Refused:
+    """The GPU that could not be taken: somebody has it, or ``why`` says what is wrong with its lock."""
+
+    uuid: str
+    why: str = ""
+
+
+def take(folder: Path, uuids: Sequence[str], per_gpu: int) -> Taken | Refused:
+    """Take all of these GPUs, or none and say which one is in the way. Raises OSError."""
     taken = Taken([])
     done = False
     try:
         for uuid in sorted(uuids):  # everybody in the same order
-            if not (_take_whole(folder, uuid, taken) if per_gpu == 1 else _take_place(folder, uuid, per_gpu, taken)):
-                return uuid
+            try:
+                got = _take_whole(folder, uuid, taken) if per_gpu == 1 else _take_place(folder, uuid, per_gpu, taken)
+            except SweepError as error:
+                return Refused(uuid, str(error))
+            if not got:
+                return Refused(uuid)
         done = True
         return taken
     finally:
@@ -73,6 +87,7 @@ def _guard(what: str, taken: Taken) -> bool:
     kept = guard.hold(what)
     if kept is not None:
         taken.fds.append(kept)
+        procs.crashpoint("guard bound")
     return kept is not None
 
 
@@ -86,6 +101,7 @@ def _lock(path: Path, taken: Taken, *, shared: bool) -> bool:
             if _same(descriptor, path):
                 taken.fds.append(descriptor)
                 descriptor = -1
+                procs.crashpoint("gpu locked")
                 return True
         finally:
             if descriptor >= 0:
@@ -125,7 +141,10 @@ def _open(path: Path) -> int:
 
 def _make(path: Path) -> None:
     beside = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}")
-    descriptor = os.open(beside, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(beside, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     try:
         os.fchmod(descriptor, 0o644)
         os.link(beside, path)
@@ -171,8 +190,10 @@ class Lease:
 
     @property
     def names(self) -> list[str]:
-        """What the run is told: indices, UUIDs for MIG instances."""
-        return [gpu.handle for gpu in self.gpus]
+        """What the run is told: indices; where MIG instances are among them, UUIDs alone, since CUDA does not say that
+        it reads a mixed list."""
+        mig = any(gpu.mig for gpu in self.gpus)
+        return [gpu.uuid if mig else gpu.handle for gpu in self.gpus]
 
     @property
     def fds(self) -> list[int]:
@@ -204,8 +225,10 @@ class Lease:
                 path.unlink(missing_ok=True)
             else:
                 claims.write(self._descriptor, replace(self.claim, released=claims.ticks_now()))
+            procs.crashpoint("lease ended")
         finally:
             self._taken.close()
+            procs.crashpoint("gpus let go")
             os.close(self._port)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)  # last: its closing is what wakes those who wait

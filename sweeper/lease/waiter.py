@@ -1,12 +1,12 @@
 """Waiting for GPUs: one claim in the queue, looked at again when the kernel says that something changed.
 
 There is no lock around the decision. Everybody reads the same claims and comes to the same plan (turns.py); the locks
-on the GPUs settle the rest, without blocking. So nobody who is stopped or killed at any moment holds up the others,
-beyond keeping his place in the queue while he lives.
+on the GPUs settle the rest, without blocking. So nobody who is stopped or killed at any moment holds up the others.
 
-Only the two first for a GPU watch its holders and ask the driver; every other waiter watches the two before it. Whoever
-leaves the queue wakes the two behind it, and whoever finds another's turn come wakes that one. The others are told, and
-look within seconds, so that they say whom they wait for now. As a safety net each looks again once a minute.
+Only the two first for a GPU watch its holders, and the first asks the driver; every other waiter watches the two before
+it. Whoever leaves the queue wakes the two behind it, and whoever finds another's turn come wakes that one. The others
+are told, and look within seconds, so that they say whom they wait for now. Those who would come to watch if the first
+were stopped see every few seconds whether they are; as a safety net each looks again after some minutes.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from typing import Any
 
 from sweeper import procs
 from sweeper.errors import InputError
-from sweeper.lease import asking, claims, devices, evidence, turns, words
+from sweeper.lease import asking, claims, devices, evidence, roll, turns, words
 from sweeper.lease import folder as places
 from sweeper.lease.claims import Claim
-from sweeper.lease.hold import Lease, take
-from sweeper.lease.wake import Wake, poke, tell
+from sweeper.lease.hold import Lease, Refused, take
+from sweeper.lease.refusals import Refusals, nobody
+from sweeper.lease.roll import Roll
+from sweeper.lease.wake import LOOK, NEWS, TURN, Wake, send
 from sweeper.lease.words import Wait
 from sweeper.model import GpuRequest
 
 NEAREST = 2  # how many watch the same thing, so that one of them may be stopped
-DRIVER = 5.0  # seconds between two readings of what only the driver knows
+DRIVER = 5.0  # seconds between two readings of what only the driver, or only /proc, knows
 BLIND = 0.5  # seconds between two looks of the first in line where the kernel could not be asked to wake it
-NEWS = 2.0  # seconds until those further back look who holds the GPUs now
-SAFETY = 60.0
+LATER = 2.0  # seconds until those further back look who holds the GPUs now
+SAFETY = 60.0  # seconds between two looks of the first; the further back, the more
 _LADDER = (0.001, 0.004, 0.02, 0.1, 0.5)  # seconds after being woken: drivers and locks are let go a moment later
 
 
@@ -59,9 +61,8 @@ class Waiter:
             raise InputError("a run without GPUs needs no lease")
         self.folder = places.choose() if folder is None else folder
         self._over: dict[str, Claim] = {}
-        self._gpus = {gpu.uuid: gpu for gpu in machine.gpus}
-        self._order = tuple(self._gpus)
-        _refuse_nested(self.folder, environment, asked)
+        self._gpus = {gpu.uuid: gpu for gpu in machine.gpus}  # all that were ever seen
+        roll.refuse_nested(self.folder, environment, asked)
         self._wake = Wake(self.folder)
         pid = int(who.get("pid", os.getpid()))
         self.claim = Claim(
@@ -87,6 +88,9 @@ class Waiter:
         try:
             claims.sweep_up(self.folder)
             self._descriptor, name = claims.create(self.folder, self.claim)
+        except OSError as error:
+            self._wake.close()
+            raise places.unwritable(self.folder, error) from error
         except BaseException:
             self._wake.close()
             raise
@@ -94,9 +98,11 @@ class Waiter:
         self._steps = len(_LADDER)  # nobody has woken us yet
         self._new = True
         self._again: float | None = 0.0
+        self._due = 0.0  # when it is to be looked at all claims again; before, only whether those before us go on
+        self._near: list[Claim] = []
         self._wait = Wait("its turn", "")
         self._poked: dict[str, float] = {}
-        self._trouble: dict[str, str] = {}
+        self._refused = Refusals()
 
     # -- what a loop needs -------------------------------------------------------------------------------------
 
@@ -114,121 +120,134 @@ class Waiter:
 
     def try_acquire(self) -> Lease | None:
         """The lease, or None where it is not to be had now. Does not block. Raises OSError, SweepError."""
-        woken, news = self._wake.drain()
-        if woken:
+        letters = self._wake.drain()
+        now = time.monotonic()
+        if letters - {NEWS}:
             self._steps = 0
-        elif news and self._again is not None and (now := time.monotonic()) < self._again:
-            self._again = min(self._again, now + NEWS * (0.5 + random.random() / 2))
+        elif self._again is not None and letters and now < self._again:
+            self._again = self._due = min(self._again, now + LATER * (0.5 + random.random() / 2))
             return None
-        for _ in range(3):
-            outcome = self._look()
+        elif self._again is not None and self._again <= now < self._due and not letters and self._near_go():
+            self._again = min(self._due, now + DRIVER)
+            return None
+        self._refused.begin()
+        for _ in range(len(self.claim.allowed) + NEAREST):  # each may be refused once
+            outcome = self._look(told=TURN in letters)
             if isinstance(outcome, Lease):
                 return outcome
             if not outcome:
-                break
+                return None
+        self._again = self._due = time.monotonic() + _LADDER[0]
         return None
 
     def close(self) -> None:
         """Leave the queue. Twice does nothing, and after a lease was given only what waiting took is let go."""
         if self._descriptor >= 0:
-            queue = self._queue(self._read())
+            now = self._read()
             (self.folder / self.claim.name).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
-            self._announce(queue)
+            self._announce(now)
         if self._wake is not None:
             self._wake.close()
 
     # -- one look at the queue ---------------------------------------------------------------------------------
 
-    def _read(self) -> list[Claim]:
+    def _read(self) -> Roll:
         found = claims.read_all(self.folder, self._over)
         if self._descriptor >= 0 and not any(claim.name == self.claim.name for claim in found):
             # Somebody removed our file: without it nobody knows that we wait.
             os.close(self._descriptor)
             self._descriptor, _ = claims.create(self.folder, self.claim, self.claim.name)
             found = claims.read_all(self.folder, self._over)
-        return found
+        return Roll(found, self.claim.name)
 
-    def _queue(self, found: Sequence[Claim]) -> list[Claim]:
-        return [claim for claim in found if claim.live and claim.state == claims.WAITING]
-
-    def _look(self) -> Lease | bool:
+    def _look(self, *, told: bool) -> Lease | bool:
         """The lease; else whether it is worth looking once more at once."""
-        found = self._read()
-        queue = self._queue(found)
-        held = _held(found)
-        for uuid in self._trouble:
-            held.setdefault(uuid, [_nobody(uuid)])
-        self._trouble = {}
-        ahead = turns.ranks(self.claim, queue)
-        first = any(rank < NEAREST for rank in ahead.values())
-        chosen = turns.plan(queue, held, self._order, turns.anything).get(self.claim.name)
+        now = self._read()
+        refused = self._refused.standing(self.claim, now.held)
+        bad = {uuid: why for uuid, why in refused.items() if why}
+        held = {**{uuid: [nobody(uuid)] for uuid in refused if uuid not in bad}, **now.held}
+        ranks = turns.ranks(self.claim, now.queue, now.goes, most=2 * NEAREST)
+        open_to_us = [
+            uuid for uuid in self.claim.allowed if not held.get(uuid) or turns.may_join(self.claim, held[uuid])
+        ]
+        known = [uuid for uuid in self._gpus if uuid not in bad]
+        chosen = self.claim.name in turns.plan(now.queue, held, known, turns.anything, now.goes)
+        # Otherwise others are in the way, and whoever of them leaves will say so, or whoever is first.
+        asks = chosen or any(ranks[uuid] == 0 for uuid in open_to_us)
         uses: dict[str, evidence.Use] | None = None
-        driver = chosen is not None  # otherwise others are in the way, and whoever of them leaves will say so
-        if driver or self._new:
+        if asks or self._new or told:
             self._new = False
-            uses = evidence.look(devices.all_gpus(load=False), found)
-            known = uses
-            plan = turns.plan(queue, held, self._order, lambda *about: evidence.fits(known, *about))
-            chosen = plan.get(self.claim.name)
-            if chosen is not None:
-                lease = self._take(chosen, queue)
+            uses = evidence.look(devices.all_gpus(load=False), now.found)
+            self._gpus.update({uuid: use.gpu for uuid, use in uses.items()})
+            plan = self._plan(now, held, bad, uses)
+            if self.claim.name in plan:
+                lease = self._take(plan[self.claim.name], now, uses)
                 if lease is not None:
-                    self._clean(found, uses)
-                    return lease
-                self._again = time.monotonic() + 0.001 * (1 + random.random())
-                self._say(found, held, uses)
-                return False
-            self._tell(plan, queue)
-            self._clean(found, uses)
-        self._say(found, held, uses)
-        return self._sleep(queue, held, uses if driver else None, first=first)
+                    now.forget_the_dead(self.folder, uses)
+                return lease or True
+            self._tell(plan, now.queue)
+            now.forget_the_dead(self.folder, uses)
+        said = {**held, **self._refused.unnamed(held)}
+        wait = words.wait(self.claim, now.queue, now.goes, said, bad, uses, self._gpus)
+        if wait.key != self._wait.key:
+            self._wait = wait
+        return self._sleep(now, held, uses if asks else None, ranks)
 
-    def _take(self, uuids: Sequence[str], queue: Sequence[Claim]) -> Lease | None:
+    def _plan(
+        self,
+        now: Roll,
+        held: Mapping[str, Sequence[Claim]],
+        bad: Mapping[str, str],
+        uses: Mapping[str, evidence.Use],
+    ) -> dict[str, tuple[str, ...]]:
+        machine = [uuid for uuid in uses if uuid not in bad]
+        return turns.plan(now.queue, held, machine, lambda *about: evidence.fits(uses, *about), now.goes)
+
+    def _take(self, uuids: Sequence[str], now: Roll, uses: Mapping[str, evidence.Use]) -> Lease | None:
         taken = take(self.folder, uuids, self.claim.per_gpu)
-        if isinstance(taken, str):
-            self._trouble = {taken: "held"}
+        if isinstance(taken, Refused):
+            self._refused.note(taken)
             return None
-        now = replace(
+        told = replace(
             self.claim, state=claims.HOLDING, gpus=tuple(uuids), since=time.time(), began=claims.ticks_now(), wake=""
         )
         try:
-            claims.write(self._descriptor, now)
-            gpus = [self._gpus[uuid] for uuid in self._order if uuid in uuids]
-            lease = Lease(self.folder, gpus, now, self._descriptor, taken)
+            claims.write(self._descriptor, told)
+            procs.crashpoint("lease told")
+            gpus = [use.gpu for uuid, use in uses.items() if uuid in uuids]
+            lease = Lease(self.folder, gpus, told, self._descriptor, taken)
         except BaseException:
             taken.close()
             raise
         self._descriptor = -1
         self._again = None
-        self._announce(queue)
+        self._announce(now)
         return lease
 
-    def _announce(self, queue: Sequence[Claim]) -> None:
+    def _announce(self, now: Roll) -> None:
         """We have left the queue: wake those right behind us, and let the others know who is before them now."""
-        behind = turns.neighbours(self.claim, queue, NEAREST, after=True)
-        poke(other.wake for other in behind)
+        behind = turns.behind(self.claim, now.queue, now.goes, NEAREST)
+        send(LOOK, [other.wake for other in behind])
         told = {self.claim.name, *(other.name for other in behind)}
-        tell(other.wake for other in queue if other.name not in told)
+        send(NEWS, [other.wake for other in now.queue if other.name not in told])
 
     def _sleep(
         self,
-        queue: Sequence[Claim],
+        now: Roll,
         held: Mapping[str, Sequence[Claim]],
         uses: Mapping[str, evidence.Use] | None,
-        *,
-        first: bool,
+        ranks: Mapping[str, int],
     ) -> bool:
         """Arrange to be woken; True where what should wake us happened meanwhile."""
-        near = turns.neighbours(self.claim, queue, NEAREST, after=False)
+        first = any(rank < NEAREST for rank in ranks.values())
+        near = turns.ahead(self.claim, now.queue, now.goes, NEAREST)
         watched = {(claim.pid, claim.ticks) for claim in near}
         holders: set[str] = set()
-        seconds = SAFETY * (0.75 + random.random() / 2)
+        seconds = SAFETY * (0.75 + random.random() / 2) * (1 + len(turns.before(self.claim, now.queue)) / 8)
         if first:
             holders = {claim.name for uuid in self.claim.allowed for claim in held.get(uuid, ()) if claim.name}
-            if any(not claim.name for uuid in self.claim.allowed for claim in held.get(uuid, ())):
-                seconds = min(seconds, BLIND)
         if uses is not None:  # nothing but what the driver shows is in the way
             seconds = min(seconds, DRIVER)
             for use in uses.values():
@@ -244,8 +263,16 @@ class Waiter:
         if first and self._steps < len(_LADDER):
             seconds = min(seconds, _LADDER[self._steps])
             self._steps += 1
-        self._again = time.monotonic() + seconds
+        moment = time.monotonic()
+        self._again = self._due = min(moment + seconds, self._refused.next())
+        self._near = near if any(rank < 2 * NEAREST for rank in ranks.values()) else []
+        if self._near:
+            self._again = min(self._due, moment + DRIVER)
         return any(not claims.held(self.folder, name) for name in new)
+
+    def _near_go(self) -> bool:
+        """Whether those before us go on, as far as it is for us to see."""
+        return not any(procs.stopped(claim.pid, claim.ticks) for claim in self._near)
 
     def _tell(self, plan: Mapping[str, Sequence[str]], queue: Sequence[Claim]) -> None:
         """Wake those whose turn has come, each at most once a second."""
@@ -253,47 +280,4 @@ class Waiter:
         due = [claim for claim in queue if claim.name in plan and self._poked.get(claim.name, 0.0) + 1.0 < now]
         for claim in due:
             self._poked[claim.name] = now
-        poke(claim.wake for claim in due)
-
-    def _clean(self, found: Sequence[Claim], uses: Mapping[str, evidence.Use]) -> None:
-        """Remove this user's claims that are over (root: everybody's), once nothing of them is left on a GPU."""
-        kept = {past.name for use in uses.values() for _, past in use.left}
-        for claim in found:
-            if claim.live or claim.name in kept or os.geteuid() not in (0, claim.uid):
-                continue
-            if claim.boot != self.claim.boot or all(uuid in uses for uuid in claim.gpus):
-                (self.folder / claim.name).unlink(missing_ok=True)
-
-    def _say(
-        self, found: Sequence[Claim], held: Mapping[str, Sequence[Claim]], uses: Mapping[str, evidence.Use] | None
-    ) -> None:
-        wait = words.wait(self.claim, self._queue(found), held, uses, self._gpus)
-        if wait.key != self._wait.key:
-            self._wait = wait
-
-
-def _held(found: Sequence[Claim]) -> dict[str, list[Claim]]:
-    held: dict[str, list[Claim]] = {}
-    for claim in found:
-        if claim.live and claim.state == claims.HOLDING:
-            for uuid in claim.gpus:
-                held.setdefault(uuid, []).append(claim)
-    return held
-
-
-def _nobody(uuid: str) -> Claim:
-    """The holder of a GPU that is locked although no claim says by whom."""
-    return Claim(state=claims.HOLDING, pid=0, ticks=0, boot="", count=1, allowed=(uuid,), gpus=(uuid,))
-
-
-def _refuse_nested(folder: Path, env: Mapping[str, str], asked: asking.Asked) -> None:
-    """A command that holds its GPUs until this one ends must not make this one wait for them."""
-    name = env.get("SWEEP_LEASE", "")
-    for claim in claims.read_all(folder):
-        if claim.name == name and claim.live:
-            left = [gpu for gpu in asked.allowed if gpu.uuid not in claim.gpus]
-            if len(left) < asked.count:
-                raise InputError(
-                    "the command that this is started from holds the GPUs that are asked for, and would wait for "
-                    "itself.\n    They are its own already: write gpus: 0 here, or start this outside of it"
-                )
+        send(TURN, [claim.wake for claim in due])

@@ -21,7 +21,10 @@ _CLOSED = 0x008 | 0x400  # IN_CLOSE_WRITE | IN_DELETE_SELF
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # the values of IN_NONBLOCK and IN_CLOEXEC
 _EVENT = struct.Struct("iIII")
 _NAME = re.compile(r"^[0-9a-f]{16}$")
-_LOOK, _NEWS = b"!", b"?"  # letters: look at once; what you wait for has changed, but it is not your turn
+_LETTERS = 64  # that are read at once: anybody may send any number
+# What waiters tell each other: look at once; it is your turn, as far as I see, and only the driver can have told you;
+# what you wait for has changed, but it is not your turn: look when you find the time.
+LOOK, TURN, NEWS = b"!", b"*", b"?"
 
 
 class Wake:
@@ -42,21 +45,19 @@ class Wake:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def drain(self) -> tuple[bool, bool]:
-        """Forget what woke us; say whether it is worth looking at once, and whether there was news."""
-        look = news = False
+    def drain(self) -> set[bytes]:
+        """Forget what woke us; give the letters that others have sent, LOOK for whatever the kernel told."""
+        letters: set[bytes] = set()
         for descriptor, _ in self._epoll.poll(0):
             if descriptor == self._socket.fileno():
-                letters = self._empty_socket()
-                look = look or letters != {_NEWS}
-                news = news or _NEWS in letters
-            elif descriptor == self._inotify:
+                letters |= self._empty_socket()
+                continue
+            letters.add(LOOK)
+            if descriptor == self._inotify:
                 self._empty_inotify()
-                look = True
             else:
                 self._forget(descriptor)
-                look = True
-        return look, news
+        return letters
 
     def processes(self, wanted: Iterable[tuple[int, int]]) -> bool:
         """Be woken by the end of these processes (pid, start ticks) and no others; False if one is already over."""
@@ -110,10 +111,11 @@ class Wake:
     def _empty_socket(self) -> set[bytes]:
         letters = set()
         try:
-            while True:
-                letters.add(self._socket.recv(16))
+            for _ in range(_LETTERS):
+                letters.add(self._socket.recv(1))
         except BlockingIOError:
             return letters
+        return letters
 
     def _empty_inotify(self) -> None:
         try:
@@ -134,17 +136,8 @@ class Wake:
         os.close(descriptor)
 
 
-def poke(names: Iterable[str]) -> None:
-    """Tell the waiters of these names to look again. A full mailbox needs no further letter."""
-    _send(names, _LOOK)
-
-
-def tell(names: Iterable[str]) -> None:
-    """Tell the waiters of these names that what they wait for has changed; they look when they find the time."""
-    _send(names, _NEWS)
-
-
-def _send(names: Iterable[str], letter: bytes) -> None:
+def send(letter: bytes, names: Iterable[str]) -> None:
+    """Send a letter to the waiters of these names. A full mailbox needs no further one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
         for name in names:
             if _NAME.match(name):

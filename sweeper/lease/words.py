@@ -11,15 +11,18 @@ from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
 from sweeper.lease.evidence import Use
 
+_LOOKED_AT = 8  # of those before, whether they are stopped
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """What a run waits for, in one line that is safe for a terminal. ``note`` is for keeping: its moments are marked
     (moments.py). ``text`` says how long ago they are just now, ``lasting`` when they were, for where it is printed once
-    and stays. ``key`` is equal while the cause is the same."""
+    and stays; ``everything`` says it of each GPU, in lines. ``key`` is equal while the cause is the same."""
 
     note: str
     key: str
+    causes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -29,42 +32,74 @@ class Wait:
     def lasting(self) -> str:
         return moments.at(self.note)
 
+    @property
+    def everything(self) -> str:
+        return moments.ago("\n    ".join(self.causes or [self.note]))
+
 
 def wait(
     claim: Claim,
     queue: Sequence[Claim],
+    goes: turns.Goes,
     held: Mapping[str, Sequence[Claim]],
+    bad: Mapping[str, str],
     uses: Mapping[str, Use] | None,
     gpus: Mapping[str, Gpu],
 ) -> Wait:
-    """What ``claim`` waits for. Without ``uses`` the driver was not asked, since somebody else is in the way."""
-    causes: list[tuple[str, str, str]] = []  # GPU, in words, what stays the same
+    """What ``claim`` waits for. ``bad`` says of GPUs what is wrong with their locks.
+
+    Without ``uses`` the driver was not asked, since somebody else is in the way.
+    """
+    causes: dict[str, list[str]] = {}  # in words -> the GPUs
+    blocked: list[str] = []
+    key = ""
     for uuid in claim.allowed:
-        name = gpus[uuid].handle if uuid in gpus else uuid
-        holders = list(held.get(uuid, ()))
-        if holders and not (claim.sharing and all(one.sharing for one in holders)):
-            causes.append((name, f"held by {holder(holders[0])}", holders[0].name))
-            continue
-        if len(holders) >= claim.per_gpu and holders:
-            causes.append((name, f"shared by {len(holders)} already, one of them {holder(holders[0])}", "shared"))
-            continue
-        objection = evidence.objection(claim, uses.get(uuid), holders) if uses is not None else None
-        if objection is not None:
-            causes.append((name, objection, moments.without(objection)))
+        cause = _cause(claim, uuid, list(held.get(uuid, ())), bad, uses)
+        if cause is not None:
+            name = gpus[uuid].handle if uuid in gpus else uuid
+            causes.setdefault(cause[0], []).append(name)
+            key = cause[1] if not blocked else key
+            blocked.append(name)
     earlier = turns.before(claim, queue)
-    behind = _behind(earlier)
-    if not earlier and claim.keep_free and len(claim.allowed) - len(causes) >= claim.count:
+    behind = _behind(earlier, goes) if earlier else ""
+    if not earlier and claim.keep_free and len(claim.allowed) - len(blocked) >= claim.count:
         text = f"more free GPUs: keep_free leaves {claim.keep_free} to others"
         return Wait(text, text)
     if not causes:
         return Wait(behind or "its turn", behind)
-    first, text, key = causes[0]
-    others = [name for name, _, _ in causes[1:]]
-    several = f", or for GPU {', '.join(others)}" if others else ""
+    several = f", or for GPU {', '.join(blocked[1:])}" if blocked[1:] else ""
     if claim.count > 1:
         several = f" ({claim.count} GPUs are needed)"
     ending = f"; {behind}" if behind else ""
-    return Wait(f"GPU {first}, {text}{several}{ending}", f"{first} {key} {others} {behind}")
+    return Wait(
+        f"GPU {blocked[0]}, {next(iter(causes))}{several}{ending}",
+        f"{blocked} {key} {behind}",
+        tuple(f"GPU {', '.join(names)}, {words}" for words, names in causes.items())
+        + ((f"({claim.count} GPUs are needed)",) if claim.count > 1 else ())
+        + ((behind,) if behind else ()),
+    )
+
+
+def _cause(
+    claim: Claim,
+    uuid: str,
+    holders: Sequence[Claim],
+    bad: Mapping[str, str],
+    uses: Mapping[str, Use] | None,
+) -> tuple[str, str] | None:
+    """Why ``claim`` does not have this GPU, in words, and what of that stays the same; None where nothing hinders."""
+    if uuid in bad:
+        what = bad[uuid].split("\n")[0]
+        return f"which cannot be locked: {what}", what
+    if holders and not (claim.sharing and all(one.sharing for one in holders)):
+        return f"held by {holder(holders[0])}", holders[0].name
+    if holders and not turns.may_join(claim, holders):
+        strictest = min(holders, key=lambda one: one.per_gpu)
+        if strictest.per_gpu < claim.per_gpu:
+            return f"shared by {len(holders)} already, and no more are let in by {holder(strictest)}", strictest.name
+        return f"shared by {len(holders)} already, one of them {holder(holders[0])}", "shared"
+    objection = evidence.objection(claim, uses.get(uuid), holders) if uses is not None else None
+    return None if objection is None else (objection(), moments.without(objection()))
 
 
 def holder(claim: Claim) -> str:
@@ -75,11 +110,10 @@ def holder(claim: Claim) -> str:
     return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, {moments.mark(claim.since)})"
 
 
-def _behind(earlier: Sequence[Claim]) -> str:
-    if not earlier:
-        return ""
-    stopped = [claim for claim in earlier[:8] if evidence.status(claim.pid)[1] in ("T", "t")]
-    note = f", of whom {evidence.user(stopped[0].uid)}'s process {stopped[0].pid} is stopped" if stopped else ""
+def _behind(earlier: Sequence[Claim], goes: turns.Goes) -> str:
+    stopped = [claim for claim in earlier[:_LOOKED_AT] if not goes(claim)]
+    who = f"{evidence.user(stopped[0].uid)}'s process {stopped[0].pid}" if stopped else ""
+    note = f", of whom {who} is stopped and passed over" if stopped else ""
     return f"its turn behind {len(earlier)} other{'s' if len(earlier) > 1 else ''} ({_users(earlier)}){note}"
 
 

@@ -33,6 +33,8 @@ POINTS = (
     "before standby", "standby opened", "before run.json", "written run.json", "renamed run.json",
     "before fork", "forked", "before go", "gone", "before lock", "locked",
     "before attempt-", "written attempt-", "renamed attempt-", "released",
+    "claim made", "claim locked", "claim written", "claim renamed", "gpu locked", "guard bound", "lease told",
+    "lease ended", "gpus let go",
     "before ended", "before log sync", "before outcome-", "written outcome-", "renamed outcome-", "before unlock",
 )  # fmt: skip
 

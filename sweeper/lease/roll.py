@@ -1,0 +1,63 @@
+"""The roll: what each claim is at one moment. It waits, it waits but is stopped, it holds GPUs, or it is over.
+
+What is over is forgotten once nothing of it is left (remains.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sweeper import procs
+from sweeper.errors import InputError
+from sweeper.lease import asking, claims
+from sweeper.lease.claims import Claim
+from sweeper.lease.evidence import Use
+
+
+class Roll:
+    """``found`` are all claims, ``queue`` those that wait, both in order of arrival; ``held`` are the holders by UUID.
+
+    ``own`` is the claim of who asks: whoever looks is not stopped.
+    """
+
+    def __init__(self, found: Sequence[Claim], own: str = "") -> None:
+        self.found = found
+        self.queue = [claim for claim in found if claim.live and claim.state == claims.WAITING]
+        self.held: dict[str, list[Claim]] = {}
+        for claim in found:
+            if claim.live and claim.state == claims.HOLDING:
+                for uuid in claim.gpus:
+                    self.held.setdefault(uuid, []).append(claim)
+        self._goes = {own: True}
+
+    def goes(self, claim: Claim) -> bool:
+        """Whether who waits goes on when his turn comes: he is not stopped."""
+        known = self._goes.get(claim.name)
+        if known is None:
+            known = self._goes[claim.name] = not procs.stopped(claim.pid, claim.ticks)
+        return known
+
+    def forget_the_dead(self, folder: Path, uses: Mapping[str, Use]) -> None:
+        """Remove this user's claims that are over (root: everybody's), once nothing of them is left anywhere."""
+        kept = {name for use in uses.values() for name in use.kept}
+        boot = procs.boot_id()
+        for claim in self.found:
+            if claim.live or claim.name in kept or os.geteuid() not in (0, claim.uid):
+                continue
+            if claim.boot != boot or all(uuid in uses for uuid in claim.gpus):
+                (folder / claim.name).unlink(missing_ok=True)
+
+
+def refuse_nested(folder: Path, env: Mapping[str, str], asked: asking.Asked) -> None:
+    """A command that holds its GPUs until this one ends must not make this one wait for them. Raises InputError."""
+    name = env.get("SWEEP_LEASE", "")
+    for claim in claims.read_all(folder):
+        if claim.name == name and claim.live:
+            left = [gpu for gpu in asked.allowed if gpu.uuid not in claim.gpus]
+            if len(left) < asked.count:
+                raise InputError(
+                    "the command that this is started from holds the GPUs that are asked for, and would wait for "
+                    "itself.\n    They are its own already: write gpus: 0 here, or start this outside of it"
+                )
