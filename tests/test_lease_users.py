@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +21,23 @@ if TYPE_CHECKING:
     from nvml_standin import StandIn
 
 pytest_plugins = ["nvml_standin", "lease_processes"]
+ROOT = Path(__file__).parent.parent
 ALICE, BOB = 60001, 60002
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Where other users may go: pytest closes its own folders to them whenever a session starts."""
+    with tempfile.TemporaryDirectory(prefix="sweep-users-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.fixture(autouse=True)
-def two_users(machine: StandIn, locks: Path, tmp_path: Path) -> None:
+def two_users(machine: StandIn, locks: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can act as two users")
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(folder.stat().st_mode | 0o755)
     machine.file.chmod(0o644)
     if not all(parent.stat().st_mode & stat.S_IXOTH for parent in locks.parents):
         pytest.skip("the folder of temporary files is closed to other users here")
@@ -87,3 +99,84 @@ def test_a_lock_file_that_somebody_closed_is_a_clear_message(driver: Drivers, ma
     bob = driver(uid=BOB, request={"allowed": (0,)})
     bob.hear("queued")
     assert bob.process.wait(timeout=20) == 1
+
+
+CHOOSE = """
+import os, sys
+from pathlib import Path
+from sweeper.errors import SweepError
+from sweeper.lease import folder
+
+folder.ADMINISTRATORS, folder.PARENTS = Path(sys.argv[1]), (Path(sys.argv[2]),)
+os.setgroups([])
+os.setgid(int(sys.argv[3]))
+os.setuid(int(sys.argv[3]))
+try:
+    print(folder.choose())
+except SweepError as error:
+    print(error)
+"""
+
+
+def chosen(administrators: Path, parent: Path, uid: int) -> str:
+    """The folder that a user would take, or what he is told."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-c", CHOOSE, str(administrators), str(parent), str(uid)]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o770, 0o777, 0o1770, 0o1777])
+def test_an_administrators_folder_is_everybodys_or_an_error(locks: Path, tmp_path: Path, mode: int) -> None:
+    """Whoever could not write there took another folder, and stood in another queue."""
+    ours = tmp_path / "administrators"
+    ours.mkdir()
+    ours.chmod(mode)
+    said = {uid: chosen(ours, locks, uid) for uid in (0, ALICE)}
+    assert said[0] == said[ALICE], "the same for every user"
+    if mode == 0o1777:
+        assert said[0] == str(ours)
+    else:
+        assert said[0].startswith(f"{ours}, where GPU locks live, cannot be used: it is not ")
+        assert f"(mode {mode:04o}" in said[0]
+        assert said[0].endswith(f"\n    Let the administrator mend it: sudo install -d -o root -g root -m 1777 {ours}")
+    assert list(locks.iterdir()) == []
+
+
+def test_an_administrators_folder_behind_a_closed_one_is_an_error(locks: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "closed" / "v1"
+    ours.mkdir(parents=True)
+    ours.chmod(0o1777)
+    ours.parent.chmod(0o700)
+    said = chosen(ours, locks, ALICE)
+    assert "it cannot be looked at (Permission denied)" in said
+    assert f"sudo chmod 755 {ours.parent} && " in said
+    assert chosen(ours, locks, 0) == str(ours)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("nr_inodes=3,mode=1777", "takes no file: No space left on device.\n    Make room there: df "),
+        (
+            "ro,mode=1777",
+            "cannot be used: its file system is read-only.\n    Let the administrator mount it",
+        ),
+    ],
+)
+def test_a_lock_folder_that_takes_no_files_is_told_so(
+    machine: StandIn, locks: Path, tmp_path: Path, options: str, told: str
+) -> None:
+    ours = tmp_path / "full"
+    ours.mkdir()
+    program = (
+        "import sys; from pathlib import Path; from sweeper.lease import Waiter, folder\n"
+        "from sweeper.errors import SweepError; from sweeper.model import GpuRequest\n"
+        f"folder.ADMINISTRATORS = Path({str(ours)!r})\n"
+        "try:\n    [Waiter(GpuRequest(count=1), {}) for _ in range(9)]\nexcept SweepError as error: print(error)"
+    )
+    script = f'mount -t tmpfs -o {options} none "$1" 2>/dev/null || exit 77; exec "$2" -c "$3"'
+    argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(ours), sys.executable, program]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    if done.returncode in (1, 77, 127) and not done.stdout:
+        pytest.skip("a file system cannot be mounted here")
+    assert told in done.stdout, done.stderr

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import SweepError
@@ -34,9 +35,24 @@ def admin_command() -> str:
     return f"sudo install -d -o root -g root -m 1777 {ADMINISTRATORS}"
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a lock folder, in words that follow "cannot be used: ", and the way out."""
+
+    what: str
+    way: str
+
+
 def choose() -> Path:
-    """The folder of the GPU locks, made where it is missing. Raises SweepError where there is none that will do."""
-    if ADMINISTRATORS.is_dir() and fault(ADMINISTRATORS) is None:
+    """The folder of the GPU locks, made where it is missing. Raises SweepError where there is none that will do.
+
+    An administrator's that is there and will not do is an error for everybody, root too: whoever went on to another
+    folder would stand in another queue.
+    """
+    if _is_there(ADMINISTRATORS):
+        wrong = fault(ADMINISTRATORS)
+        if wrong is not None:
+            raise SweepError(f"{ADMINISTRATORS}, where GPU locks live, cannot be used: {wrong.what}.\n    {wrong.way}")
         return ADMINISTRATORS
     for parent in PARENTS:
         if _shared(parent):
@@ -44,10 +60,7 @@ def choose() -> Path:
             _make(path)
             wrong = fault(path)
             if wrong is not None:
-                raise SweepError(
-                    f"{path}, where GPU locks live, cannot be used: {wrong}.\n"
-                    f"    Have it removed, or let the administrator make one: {admin_command()}"
-                )
+                raise SweepError(f"{path}, where GPU locks live, cannot be used: {wrong.what}.\n    {wrong.way}")
             return path
     raise SweepError(
         f"there is no folder for GPU locks that every user of this machine may write "
@@ -55,24 +68,33 @@ def choose() -> Path:
     )
 
 
-def fault(path: Path) -> str | None:
-    """What is wrong with a lock folder, in words; None where nothing is."""
+def fault(path: Path) -> Fault | None:
+    """What is wrong with a lock folder; None where nothing is. The same for every user, as far as it can be."""
+    ours = path == ADMINISTRATORS
+    mend = f"Let the administrator {'mend it' if ours else 'make one'}: {admin_command()}"
+    other = mend if ours else f"Have it removed, or let the administrator make one: {admin_command()}"
     try:
         status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if stat.S_ISLNK(status.st_mode):
+            return Fault("it is a symbolic link", f"Have it removed. {mend}")
+        if not stat.S_ISDIR(status.st_mode):
+            return Fault("it is no folder", f"Have it removed. {mend}")
+        flags = os.statvfs(path).f_flag
     except OSError as error:
-        return f"it cannot be looked at ({error.strerror})"
-    if stat.S_ISLNK(status.st_mode):
-        return "it is a symbolic link"
-    if not stat.S_ISDIR(status.st_mode):
-        return "it is no folder"
-    shared = stat.S_IMODE(status.st_mode) & 0o1777 == 0o1777
-    if not shared and status.st_uid not in (0, os.geteuid()):
-        return f"it belongs to user {status.st_uid} and is not open to all (mode {stat.S_IMODE(status.st_mode):04o})"
-    if not os.access(path, os.W_OK | os.X_OK):
-        return "you may not write there"
+        opened = f"sudo chmod 755 {path.parent} && {admin_command()}"
+        return Fault(f"it cannot be looked at ({error.strerror})", f"Let the administrator open it to all: {opened}")
+    if mode & 0o777 != 0o777:
+        return Fault(f"it is not open to all users (mode {mode:04o}, of user {status.st_uid})", other)
+    if not mode & stat.S_ISVTX:
+        return Fault(f"it is not sticky: anybody could remove another's locks there (mode {mode:04o})", other)
     kind = file_system(status.st_dev)
     if kind.startswith(_NETWORK):
-        return f"it is on a network file system ({kind})"
+        return Fault(f"it is on a network file system ({kind})", "Let the administrator mount a local one there")
+    if flags & os.ST_RDONLY:
+        return Fault("its file system is read-only", "Let the administrator mount it for writing")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Fault("you may not write there", f"Let the administrator see what closes it to you. {mend}")
     return None
 
 
@@ -111,7 +133,19 @@ def _shared(parent: Path) -> bool:
         and status.st_uid == 0
         and stat.S_IMODE(status.st_mode) & 0o1777 == 0o1777
         and not file_system(status.st_dev).startswith(_NETWORK)
+        and not os.statvfs(parent).f_flag & os.ST_RDONLY
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something, be it closed to us."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _make(path: Path) -> None:
@@ -119,7 +153,10 @@ def _make(path: Path) -> None:
     if path.exists() or path.is_symlink():
         return
     beside = path.with_name(f".{NAME}-{os.getpid()}-{os.urandom(4).hex()}")
-    beside.mkdir(mode=0o700)
+    try:
+        beside.mkdir(mode=0o700)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     try:
         beside.chmod(0o1777)
         os.rename(beside, path)
