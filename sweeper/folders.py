@@ -5,6 +5,7 @@ The highest attempt decides. Alive means that the run's lock is held; without lo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -130,7 +131,11 @@ def is_held(lock: Path) -> bool:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except PermissionError:
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link: nobody takes such a one
+            return False
+        if not isinstance(error, PermissionError):
+            raise
         return _is_listed(os.stat(lock))  # another user's: the kernel's list tells it all the same
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

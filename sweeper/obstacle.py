@@ -9,10 +9,21 @@ import stat
 from pathlib import Path
 
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (
     "what is there can be looked at, but not changed; mount -o remount,rw makes it writable (an administrator's),\n"
     "    and where it turned read-only by itself, dmesg names the disk's fault"
 )
+
+
+def passes(error: Exception) -> bool:
+    """Whether the machine only lacks something for now: processes, memory, descriptors, room."""
+    return isinstance(error, OSError) and error.errno in _SCARCE
+
+
+def in_the_way(error: Exception) -> bool:
+    """Whether something else stands where a file is to be: that will not pass, and hinders nothing but this file."""
+    return isinstance(error, OSError) and error.errno in _IN_THE_WAY
 
 
 def user_name(uid: int) -> str:

@@ -50,6 +50,7 @@ class Aftermath:
         self.word = word
         self.stop = stop
         self.adopted: list[Adopted] = []
+        self._said: dict[int, str] = {}
 
     def put_back(self, number: int) -> None:
         """Queue a run again, unless it is gone from the file or was stopped meanwhile."""
@@ -141,10 +142,10 @@ class Aftermath:
 
     def _stuck(self, number: int, why: str) -> None:
         """Keep its slot, and look again later."""
-        record = self.line.store.record(number)
-        if record is None or record.note != why:
+        if self._said.get(number) != why:
+            self._said[number] = why
             self.word.log(f"run {number}: {why}; looked at again every {AGAIN:g} s")
-            self.line.store.set_note(number, why)
+        self.line.store.set_note(number, why)
         self.adopted.append(Adopted(number, None, time.monotonic() + AGAIN, LOOKS, why))
 
     # -- runs of an earlier scheduler --------------------------------------------------------------------------
@@ -202,7 +203,9 @@ class Aftermath:
         elif adopted.looks < LOOKS and self._still_held(adopted.number):
             self.adopt(adopted.number, adopted.looks + 1)  # it may just be about to write its attempt, or to leave
             return
-        self.settle(adopted.number)
+        if adopted.stuck:
+            self.line.store.set_note(adopted.number, "")
+        self.follow(adopted.number)
 
     def _still_held(self, number: int) -> bool:
         record = self.line.store.record(number)

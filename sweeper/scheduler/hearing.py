@@ -78,7 +78,8 @@ class Hearing:
             self.word.log(f"the supervisor of run {number or '(none yet)'} failed:\n{message['why']}")
         elif kind == "unprepared":
             worker.number = 0
-            self.slots.not_begun(number, str(message["why"]), passing=bool(message.get("full")))
+            passing, own = bool(message.get("full")), bool(message.get("own"))
+            self.slots.not_begun(number, str(message["why"]), passing=passing, own=own)
         elif kind == "withdrawn":
             worker.number = 0
             self.aftermath.withdraw(number, str(message["outcome"]), str(message["why"]))

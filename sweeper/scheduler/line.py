@@ -108,7 +108,6 @@ class Line:
             params = dict(self._catalog.params(number))
             key = self.template.key(params)
             run = self.sweep.run(paths.folder_name(number, command.texts(params)))
-        run.path.mkdir(exist_ok=True)
         job = Job(
             sweep=self.sweep.name,
             number=number,
@@ -125,9 +124,10 @@ class Line:
             gpus=self.request(number),
             stall=self.spec.stall,
         )
-        paths.replace(run.job, json.dumps(job.to_json(), ensure_ascii=False))
         if record is None:
             self.store.touch(number, key, job.params, job.texts, run.path.name)
+        run.path.mkdir(exist_ok=True)
+        paths.replace(run.job, json.dumps(job.to_json(), ensure_ascii=False))
         return run
 
     def request(self, number: int) -> GpuRequest:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import time
 from collections.abc import Callable
 
-from sweeper import errors, model, procs
+from sweeper import errors, model, obstacle, procs
 from sweeper.scheduler.aftermath import AGAIN, Aftermath
 from sweeper.scheduler.crew import Crew, Stage, Worker
 from sweeper.scheduler.holding import Holding
@@ -17,7 +17,6 @@ from sweeper.store.db import RUN
 
 STANDBY_DEATHS = 3  # standbys that die in a row before use are an error, not a loop
 HANGUP_PAUSE = 0.5  # seconds to learn whether a closed window was one, or the whole session
-PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 
 
 class Slots:
@@ -142,30 +141,40 @@ class Slots:
             self.crew.open()
         except (errors.SweepError, OSError) as error:
             self.word.log(f"no window could be opened: {error}")
-            self.trouble(f"no window could be opened: {error}", passing=_passes(error))
+            passing = obstacle.passes(error) or isinstance(error, errors.OverloadError)
+            self.trouble(f"no window could be opened: {error}", passing=passing)
             return
         self.loop.at(0.0, lambda: None)  # the next one after a look at what supervisors say
 
     def _prepare(self, worker: Worker) -> bool:
         """Give an idle supervisor the next run to prepare; False when there is none (now)."""
-        number = self._next() if self.line.wish.want == RUN else None
-        if number == 0:
-            return False
-        if number is None:
-            self.crew.dismiss(worker)
+        while True:
+            number = self._next() if self.line.wish.want == RUN else None
+            if number == 0:
+                return False
+            if number is None:
+                self.crew.dismiss(worker)
+                return True
+            if not self._has_gpus(number):
+                return False
+            try:
+                run = self.line.make(number)
+            except (OSError, KeyError) as error:
+                self.place.check()
+                if isinstance(error, KeyError) or self._is_its_own(error):
+                    self.not_begun(number, f"its folder cannot be made: {error}", own=True)
+                    continue
+                self.word.log(f"run {number} cannot be prepared: {error}; tried again in {AGAIN:g} s")
+                self.line.put_back(number)
+                self.hold_until = time.monotonic() + AGAIN
+                return False
+            self.crew.hand(worker, number, str(run.path))
             return True
-        if not self._has_gpus(number):
-            return False
-        try:
-            run = self.line.make(number)
-        except (OSError, KeyError) as error:
-            self.place.check()
-            self.word.log(f"run {number} cannot be prepared: {error}; tried again in {AGAIN:g} s")
-            self.line.put_back(number)
-            self.hold_until = time.monotonic() + AGAIN
-            return False
-        self.crew.hand(worker, number, str(run.path))
-        return True
+
+    def _is_its_own(self, error: OSError) -> bool:
+        """Whether what hinders a run is in its own folder, and hinders no other."""
+        closed = isinstance(error, PermissionError) and os.access(self.place.sweep.path, os.W_OK | os.X_OK)
+        return closed or obstacle.in_the_way(error)
 
     def _has_gpus(self, number: int) -> bool:
         """Whether what a chain holds will do for this run; else it is queued again, and once nothing of the chain is on
@@ -194,17 +203,20 @@ class Slots:
         if self.hold_until < time.monotonic():
             self.hold_until = time.monotonic() + HANGUP_PAUSE
 
-    def not_begun(self, number: int, why: str, *, passing: bool) -> None:
-        """A run could not be started. What passes is waited for; a run that cannot twice in a row has failed."""
+    def not_begun(self, number: int, why: str, *, passing: bool = False, own: bool = False) -> None:
+        """A run could not be started. What passes is waited for; where the fault is its ``own``, or it cannot be
+        started twice in a row, it has failed."""
         self.word.log(f"run {number} cannot be started: {why}")
-        if passing or number not in self.struck:
-            self.aftermath.put_back(number)
-        else:
+        if own or (not passing and number in self.struck):
+            self.struck.discard(number)
             self.line.store.set_state(number, model.FAILED, f"it cannot be started: {why}")
             self.aftermath.failed(number)
-        if not passing:
-            self.struck ^= {number}
-        self.trouble(why, passing=passing)
+        else:
+            if not passing:
+                self.struck.add(number)
+            self.aftermath.put_back(number)
+        if not own:
+            self.trouble(why, passing=passing)
 
     def trouble(self, why: str, *, passing: bool) -> None:
         """Something kept a supervisor from its run: what passes is waited for, the rest is an error before long."""
@@ -224,8 +236,3 @@ class Slots:
             self.deaths = 0
             why = " ".join(why.split())
             self.stop(f"{STANDBY_DEATHS} times in a row no run could be started: {why}; see {self.place.sweep.log}")
-
-
-def _passes(error: Exception) -> bool:
-    """Whether the machine only lacks something for now: processes, memory, descriptors, room."""
-    return isinstance(error, errors.OverloadError) or (isinstance(error, OSError) and error.errno in PASSING)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from pathlib import Path
 
+from sweeper import obstacle
 from sweeper.supervisor.attempt import Running
 from sweeper.supervisor.leasing import Leasing
 from sweeper.supervisor.voice import Voice
@@ -38,7 +38,7 @@ class Beginning:
             if not self.leasing.wanted(run):
                 run.fork(self.leasing.fds)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self.voice.tell("unprepared", why=str(error), full=_is_full(error))
+            self.voice.tell("unprepared", why=str(error), full=obstacle.passes(error), own=obstacle.in_the_way(error))
             if run is not None:
                 run.close()
             return None
@@ -111,10 +111,5 @@ class Beginning:
             run.relay.resize()
 
 
-def _is_full(error: BaseException) -> bool:
-    """Whether this will pass: a full disk or a full quota."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def _cause(error: OSError) -> str:
-    return "full" if _is_full(error) else "error"
+    return "full" if obstacle.passes(error) else "error"
