@@ -161,7 +161,7 @@ def test_a_run_that_says_much_to_a_stopped_scheduler_is_neither_killed_nor_repea
         with serving(shop, f"{text}stall: 0.0001s\n", parallel) as process:
             wait_for(lambda: shop.attempt(1), what=(shop.folder / "said").read_text())
             with stopped(process.pid):
-                wait_for(lambda: shop.log(1).count(b"\n") > lines * 0.8)  # noqa: B023
+                wait_for(lambda: shop.log(1).count(b"\n") > lines * 0.8, 60.0)  # noqa: B023
         assert shop.counts() == {"done": 2}
         assert sorted(shop.lines()) == ["1 1", "2 1"]
         if shop.tell().count("run 1 has printed nothing") >= HELD:
