@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import sweeper
+from sweeper import procs
 from tests.conftest import Workshop, wait_for
 
 ROOT = Path(sweeper.__file__).parent.parent
@@ -119,6 +121,43 @@ def test_ctrl_c_detaches_and_changes_nothing(terminal: Terminal) -> None:
     assert terminal.shop.finish() == {"done": 2, "failed": 1}
 
 
+def cursor_is_there(terminal: Terminal) -> bool:
+    return terminal.tmux("display-message", "-p", "#{cursor_flag}").strip() == "1"
+
+
+@pytest.mark.parametrize("way", ["key", "TERM", "HUP"])
+def test_whoever_ends_the_live_table_has_his_cursor_again(terminal: Terminal, way: str) -> None:
+    terminal.give("ulimit -c 0; sweep s.yaml --parallel 2; echo status=$?")
+    terminal.wait("2 running", "Ctrl-C leaves it running")
+    assert not cursor_is_there(terminal)
+    if way == "key":
+        terminal.type("C-\\")
+    else:
+        shell = int(terminal.tmux("display-message", "-p", "#{pane_pid}"))
+        (command,) = procs.descendants(shell)
+        os.kill(command, getattr(signal, f"SIG{way}"))
+    terminal.wait("\nstatus=")
+    assert cursor_is_there(terminal)
+    assert terminal.shop.alive()
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_shows_the_table_below(terminal: Terminal) -> None:
+    terminal.give("sweep s.yaml --parallel 2; echo status=$?")
+    terminal.wait("2 running", "Ctrl-C leaves it running")
+    terminal.type("C-z")
+    terminal.wait("Stopped")
+    assert cursor_is_there(terminal)
+    terminal.type("-l", "clear; echo these $((6 * 7)) words; fg")
+    terminal.type("Enter")
+    terminal.wait("these 42 words", "2 running", "Ctrl-C leaves it running")
+    assert not cursor_is_there(terminal)
+    (terminal.folder / "end").touch()
+    screen = terminal.wait("best:")
+    assert "these 42 words" in screen
+    assert "Ctrl-C leaves it running" not in screen
+    assert cursor_is_there(terminal)
+
+
 def test_a_terminal_that_is_closed_changes_nothing(terminal: Terminal) -> None:
     terminal.give("sweep s.yaml --parallel 2")
     terminal.wait("2 running", "Ctrl-C leaves it running")
@@ -145,6 +184,7 @@ def test_attach_and_the_windows_of_runs(terminal: Terminal) -> None:
     terminal.give("sweep attach s 2")
     terminal.wait("epoch 1 loss 0.3", "failed: exit status 3", "its log is", "[sweep-s]")
     terminal.shop.tmux("detach-client", "-s", "=sweep-s")
+    terminal.wait("detached (from session sweep-s)")
     assert terminal.status("sweep attach s 1") == "2"
     assert "run 1 of s has no window, it is done" in terminal.screen
 
