@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sweeper.errors import SweepError
 from sweeper.lease import claims, devices, evidence, guard
 from sweeper.lease import folder as places
-from sweeper.lease.asking import Asked, resolve, visible
+from sweeper.lease.asking import Asked, resolve, visible, why_none
 from sweeper.lease.claims import Claim
-from sweeper.lease.devices import Gpu, GpuProcess, all_gpus
+from sweeper.lease.devices import Gpu, GpuProcess, all_gpus, machine
 from sweeper.lease.remains import Seen
 from sweeper.lease.roll import Roll
 from sweeper.moments import duration
@@ -22,7 +22,19 @@ from sweeper.moments import duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Asked", "Gpu", "GpuProcess", "all_gpus", "gpus_json", "gpus_table", "resolve", "snapshot", "visible"]
+__all__ = [
+    "Asked",
+    "Gpu",
+    "GpuProcess",
+    "all_gpus",
+    "gpus_json",
+    "gpus_table",
+    "machine",
+    "resolve",
+    "snapshot",
+    "visible",
+    "why_none",
+]
 
 _SHOWN = 20  # of those that wait, in the table
 _LOOKS = 20  # at a GPU that changes hands just now
@@ -123,8 +135,8 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
 
     rows = snapshot() if rows is None else rows
     if not rows:
-        reason = devices.machine(load=False).reason
-        return Text(f"This machine has no GPU{f' ({reason})' if reason else ''}.")
+        why = why_none(machine(load=False))
+        return Text(f"{why[0].upper()}{why[1:]}.")
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("GPU", justify="right")
     table.add_column("name")

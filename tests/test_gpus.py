@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sweeper import gpus
+from sweeper import gpus, launch
 from sweeper.errors import InputError
 from sweeper.lease import claims, devices, evidence, remains, turns
 from sweeper.lease.claims import WAITING, Claim
@@ -22,6 +22,8 @@ from sweeper.model import GpuRequest
 
 if TYPE_CHECKING:
     from nvml_standin import StandIn
+
+    from tests.conftest import Workshop
 
 pytest_plugins = ["nvml_standin"]
 ROOT = Path(__file__).parent.parent
@@ -81,6 +83,97 @@ def test_no_driver_is_no_gpus_and_a_reason(machine: StandIn, tmp_path: Path) -> 
     count, why = listed({"LD_LIBRARY_PATH": str(tmp_path)}, reason)
     assert count == 0
     assert "Shared Library Not Found" in why
+
+
+@pytest.fixture
+def mismatched(machine: StandIn) -> StandIn:
+    """The driver was updated, and the machine not started again."""
+    from sweeper.lease import nvidia
+
+    machine.init = 18
+    machine.save()
+    nvidia.stop()
+    return machine
+
+
+def test_a_driver_that_does_not_answer_is_no_machine_without_gpus(
+    mismatched: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.lease import nvidia
+
+    found = devices.machine()
+    assert (found.gpus, found.broken) == ((), True)
+    with pytest.raises(InputError, match=r"this machine's GPUs do not answer \(NVIDIA's driver: .* version mismatch\)"):
+        gpus.resolve(GpuRequest(count=1), [])
+    mismatched.init = 9
+    mismatched.save()
+    assert not devices.machine().broken, "there is no driver"
+    monkeypatch.setattr(nvidia, "MODULE", tmp_path / "gpus")
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    found = devices.machine()
+    assert found.broken
+    assert found.reason == "NVIDIA's driver: Driver Not Loaded, though its kernel module has 1 GPU"
+
+
+def planned(shop: Workshop, text: str, **options: Any) -> launch.Plan:
+    shop.file.write_text(f"command: echo {{x}}\ngrid: {{x: [1]}}\n{text}", encoding="utf-8")
+    return launch.plan(str(shop.file), launch.Options(serial=True, **options))
+
+
+def test_a_launch_says_that_the_driver_does_not_answer(mismatched: StandIn, shop: Workshop) -> None:
+    plan = planned(shop, "")
+    assert plan.request.count == 0
+    (note,) = plan.notes
+    assert note.startswith("runs get no GPU: this machine's GPUs do not answer (NVIDIA's driver: ")
+    assert planned(shop, "gpus: 0\n").notes == []
+
+
+def test_a_launch_says_that_a_gpu_is_lost(machine: StandIn, shop: Workshop) -> None:
+    assert planned(shop, "").notes == []
+    machine.gpus[2].lost = True
+    machine.save()
+    assert planned(shop, "").notes == ["some GPUs do not answer: GPU 2: GPU is lost"]
+
+
+@pytest.mark.parametrize("asked", ["gpus_allowed: [0]", "gpu_memory: 8GB"])
+def test_a_file_that_asks_for_gpus_where_there_are_none_is_told_so(
+    machine: StandIn, shop: Workshop, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert planned(shop, "per_gpu: 2\nkeep_free: 1\n").notes == [], "which ask for none"
+    with pytest.raises(InputError) as error:
+        planned(shop, f"{asked}\n")
+    key = asked.partition(":")[0]
+    assert str(error.value).startswith(
+        f"{shop.file}:3: {key} asks for GPUs, but CUDA_VISIBLE_DEVICES (or its like) hides"
+    )
+    assert planned(shop, f"{asked}\ngpus: 0\n").request.count == 0
+    with pytest.raises(InputError, match=r"(?s)^--gpus-allowed asks for GPUs, but .*give --gpus 0$"):
+        planned(shop, "", gpus_allowed=(0,))
+
+
+def run_one(*argv: str) -> subprocess.CompletedProcess[str]:
+    argv = (sys.executable, "-m", "sweeper", "run-one", *argv)
+    return subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("asked", [("--gpus-allowed", "0"), ("--gpu-memory", "8GB")])
+def test_run_one_that_asks_for_gpus_where_there_are_none_is_told_so(
+    machine: StandIn, shop: Workshop, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = run_one(*asked, "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{asked[0]} asks for GPUs, but CUDA_VISIBLE_DEVICES (or its like) hides every GPU here" in done.stderr
+    done = run_one("--", "echo", "ran")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+
+def test_run_one_says_that_the_driver_does_not_answer(mismatched: StandIn, shop: Workshop) -> None:
+    done = run_one("--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert done.stderr.startswith("sweep: it gets no GPU: this machine's GPUs do not answer (NVIDIA's driver: ")
+    assert run_one("--gpus", "0", "--", "true").stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -155,6 +248,7 @@ def test_amd_by_what_the_kernel_says(tmp_path: Path) -> None:
     _amd(tmp_path, 0, "0000:43:00.0", mem_info_vram_used=str(2 * GB), unique_id="9246c8", gpu_busy_percent="17")
     _amd(tmp_path, 1, "0000:03:00.0", product_name="AMD Instinct MI250")
     _amd(tmp_path, 2, "0000:00:02.0", vendor="0x8086")
+    _amd(tmp_path, 3, "0000:02:00.0", mem_info_vram_total=str(512 << 20))  # the processor's own
     (tmp_path / "class/drm/card0-DP-1").mkdir()
     node = tmp_path / "class/kfd/kfd/topology/nodes/1"
     node.mkdir(parents=True)
@@ -167,14 +261,14 @@ def test_amd_by_what_the_kernel_says(tmp_path: Path) -> None:
 
     found = amd.read(tmp_path).gpus
     assert [(gpu.index, gpu.name, gpu.uuid) for gpu in found] == [
-        (0, "AMD Instinct MI250", "AMD-0000:03:00.0"),
-        (1, "AMD GPU", "GPU-9246c8"),
+        (1, "AMD Instinct MI250", "AMD-0000:03:00.0"),
+        (2, "AMD GPU", "GPU-9246c8"),
     ]
     assert (found[1].memory_used, found[1].utilization) == (2 * GB, 17)
     assert [(one.pid, one.memory) for one in found[1].processes] == [(777, 1 * GB)]
-    assert gpus.visible({"HIP_VISIBLE_DEVICES": "1", "CUDA_VISIBLE_DEVICES": "0"}, found) == [found[1]]
-    assert gpus.visible({"CUDA_VISIBLE_DEVICES": "0"}, found) == [found[0]]
-    assert gpus.visible({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, found) == [found[1]]
+    assert gpus.visible({"HIP_VISIBLE_DEVICES": "2", "CUDA_VISIBLE_DEVICES": "1"}, found) == [found[1]]
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": "1"}, found) == [found[0]]
+    assert gpus.visible({"ROCR_VISIBLE_DEVICES": "2", "HIP_VISIBLE_DEVICES": "0"}, found) == [found[1]]
 
 
 def test_no_gpus_at_all(tmp_path: Path) -> None:

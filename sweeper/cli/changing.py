@@ -156,7 +156,14 @@ def run_one(
 
     asked = gpu_count(gpus)
     if asked is None:
-        asked = 1 if gpu_module.visible(os.environ) else 0
+        machine = gpu_module.machine(load=False)
+        asked = 1 if gpu_module.visible(os.environ, machine.gpus) else 0
+        named = "--gpus-allowed" if gpus_allowed is not None else "--gpu-memory" if gpu_memory is not None else ""
+        if not asked and named:
+            why = gpu_module.why_none(machine)
+            raise InputError(f"{named} asks for GPUs, but {why}.\n    Leave it out, or give --gpus 0")
+        if not asked and machine.broken:
+            print(f"sweep: it gets no GPU: {gpu_module.why_none(machine)}", file=sys.stderr, flush=True)
     memory = 0
     if gpu_memory is not None:
         try:

@@ -90,10 +90,12 @@ def _gpus(spec: Spec, options: Options) -> tuple[GpuRequest, int, list[str]]:
         return GpuRequest(count=0), 0, []
     from sweeper import gpus
 
-    visible = gpus.visible(os.environ)
-    notes: list[str] = []
+    machine = gpus.machine(load=False)
+    visible = gpus.visible(os.environ, machine.gpus)
     if not visible and asked is None:
-        return GpuRequest(count=0), 0, []
+        _check_unasked(spec, options, gpus.why_none(machine))
+        return GpuRequest(count=0), 0, [f"runs get no GPU: {gpus.why_none(machine)}"] if machine.broken else []
+    notes = [f"some GPUs do not answer: {machine.reason}"] if machine.broken else []
     request = GpuRequest(
         count=None if asked == "all" else 1 if asked is None else int(asked),
         allowed=allowed,
@@ -103,8 +105,19 @@ def _gpus(spec: Spec, options: Options) -> tuple[GpuRequest, int, list[str]]:
         ignore_others=spec.ignore_others,
         keep_free=spec.keep_free,
     )
-    usable = gpus.resolve(request, visible)
+    usable = gpus.resolve(request, visible, machine)
     return request, len(usable), notes
+
+
+def _check_unasked(spec: Spec, options: Options, why: str) -> None:
+    """Where there are no GPUs, a file that names some, or their memory, asks for what it cannot have."""
+    if options.gpus_allowed is not None:
+        raise InputError(f"--gpus-allowed asks for GPUs, but {why}.\n    Leave it out, or give --gpus 0")
+    for key in ("gpus_allowed", "gpu_memory"):
+        if getattr(spec, key):
+            line = spec.lines.get(key)
+            where = spec.file if line is None else f"{spec.file}:{line}"
+            raise InputError(f"{where}: {key} asks for GPUs, but {why}.\n    Remove it, or write gpus: 0")
 
 
 def _parallel(options: Options, request: GpuRequest, usable: int) -> int | None:

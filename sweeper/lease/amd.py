@@ -8,6 +8,7 @@ from pathlib import Path
 from sweeper.lease.devices import Gpu, GpuProcess, Machine
 
 _VENDOR = "0x1002"
+_LEAST = 2 << 30  # bytes: what has less of its own is the processor's graphics
 
 
 def read(sys: Path) -> Machine:
@@ -24,7 +25,9 @@ def read(sys: Path) -> Machine:
             found.append((os.path.basename(os.path.realpath(device)), device, total))
     processes = _processes(sys) if found else {}
     gpus = []
-    for index, (address, device, total) in enumerate(sorted(found)):
+    for index, (address, device, total) in enumerate(sorted(found)):  # all are counted, as HIP counts them
+        if total < _LEAST:
+            continue
         unique = _text(device / "unique_id")
         gpus.append(
             Gpu(

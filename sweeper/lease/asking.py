@@ -76,14 +76,15 @@ def resolve(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine | None = 
     if request.count == 0:
         return Asked(0, ())
     machine = devices.machine(load=False) if machine is None else machine
-    if not machine.gpus:
-        why = f" ({machine.reason})" if machine.reason else ""
-        raise InputError(f"gpus: {_count(request)} asked for, but this machine has no GPU{why}.\n    Write gpus: 0")
     if not gpus:
-        raise InputError(
-            f"gpus: {_count(request)} asked for, but CUDA_VISIBLE_DEVICES (or its like) hides every GPU here.\n"
-            "    Unset it, or write gpus: 0"
+        way = (
+            "Unset it, or write"
+            if machine.gpus
+            else "See what nvidia-smi says, or write"
+            if machine.broken
+            else "Write"
         )
+        raise InputError(f"gpus: {_count(request)} asked for, but {why_none(machine)}.\n    {way} gpus: 0")
     allowed = _allowed(request, gpus, machine)
     count = len(allowed) if request.count is None else request.count
     if not 1 <= request.per_gpu <= MAX_SHARE:
@@ -108,6 +109,14 @@ def resolve(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine | None = 
             f"the largest allowed here has {most / 1e9:.1f} GB in all"
         )
     return Asked(count, tuple(large) if request.count is not None else tuple(allowed))
+
+
+def why_none(machine: Machine) -> str:
+    """Why no GPU may be used here, where none may."""
+    if machine.gpus:
+        return "CUDA_VISIBLE_DEVICES (or its like) hides every GPU here"
+    why = f" ({machine.reason})" if machine.reason else ""
+    return f"this machine's GPUs do not answer{why}" if machine.broken else f"this machine has no GPU{why}"
 
 
 def _allowed(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine) -> list[Gpu]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SYS = Path("/sys")
@@ -42,10 +42,14 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Every GPU that the drivers show, in PCI order, and why there is none (or one less) where that is so."""
+    """Every GPU that the drivers show, in PCI order, and why there is none (or one less) where that is so.
+
+    ``broken``: there is a driver, or there are GPUs, that do not answer as they should.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     reason: str = ""
+    broken: bool = False
 
 
 def machine(*, load: bool = True, sys: Path = SYS) -> Machine:
@@ -60,7 +64,9 @@ def machine(*, load: bool = True, sys: Path = SYS) -> Machine:
     if found.gpus:
         return found
     others = amd.read(sys)
-    return others if others.gpus else found
+    if not others.gpus:
+        return found
+    return replace(others, reason=found.reason, broken=True) if found.broken else others
 
 
 def all_gpus(*, load: bool = True, sys: Path = SYS) -> list[Gpu]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from sweeper.lease.devices import Gpu, GpuProcess, Machine
 
+MODULE = Path("/proc/driver/nvidia/gpus")
 _started = False
 _MEMORY_V2 = 0x02000028  # sizeof(nvmlMemory_v2_t) | 2 << 24
 
@@ -21,7 +24,9 @@ def read(*, load: bool) -> Machine:
         _start(nvml)
         count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError as error:
-        return Machine((), f"NVIDIA's driver: {error}")
+        absent = isinstance(error, (nvml.NVMLError_LibraryNotFound, nvml.NVMLError_DriverNotLoaded))
+        kernel = _kernel()
+        return Machine((), f"NVIDIA's driver: {str(error).rstrip('.')}{kernel}", broken=bool(kernel) or not absent)
     gpus: list[Gpu] = []
     trouble = []
     for index in range(count):
@@ -34,7 +39,16 @@ def read(*, load: bool) -> Machine:
                 gpus += [_gpu(nvml, instance, index, load=False, mig=True) for instance in instances]
         except nvml.NVMLError as error:
             trouble.append(f"GPU {index}: {error}")
-    return Machine(tuple(gpus), "; ".join(trouble))
+    return Machine(tuple(gpus), "; ".join(trouble), broken=bool(trouble))
+
+
+def _kernel() -> str:
+    """What the kernel's module shows of GPUs that the library says nothing about."""
+    try:
+        count = len(os.listdir(MODULE))
+    except OSError:
+        return ""
+    return f", though its kernel module has {count} GPU{'s' if count > 1 else ''}" if count else ""
 
 
 def stop() -> None:
