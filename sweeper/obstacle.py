@@ -119,9 +119,24 @@ def _room(mount: Path, number: int) -> str:
         return f"mounted at {mount}"
     if found.f_files and not found.f_favail:
         return f"no more files fit on {mount}"
-    return (
-        f"{found.f_bavail * found.f_frsize / 1e6:.0f} of {found.f_blocks * found.f_frsize / 1e6:.0f} MB free at {mount}"
-    )
+    free, whole = (blocks * found.f_frsize / 1e6 for blocks in (found.f_bavail, found.f_blocks))
+    return f"{free:.0f} of {whole:.0f} MB free at {mount}"
+
+
+def no_room(folder: Path) -> str:
+    """What is wrong where nothing more can be written into a folder for want of space; "" where there is some."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return ""
+    if not _is_full(found):
+        return ""
+    return f"{os.strerror(errno.ENOSPC)} ({_room(mount_point(folder), errno.ENOSPC)})"
+
+
+def _is_full(found: os.statvfs_result) -> bool:
+    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    return bool((found.f_blocks and not free) or (found.f_files and not found.f_favail))
 
 
 def hindrance(path: Path) -> OSError | None:
@@ -141,6 +156,6 @@ def hindrance(path: Path) -> OSError | None:
         return OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return OSError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
-    if not found.f_bavail or (found.f_files and not found.f_favail):
+    if _is_full(found):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     return None

@@ -177,7 +177,9 @@ def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> 
         crashpoint(f"written {path.name}")
         os.replace(beside, path)
         crashpoint(f"renamed {path.name}")
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # a full disk is told by the write, which names none
         beside.unlink(missing_ok=True)
         raise
     if sync:

@@ -284,7 +284,17 @@ def runs_disk(private: Path) -> Iterator[Path]:
     if made.returncode != 0:
         pytest.skip(f"a disk cannot be mounted here: {made.stderr}")
     yield place
-    wait_for(lambda: subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0)
+    unmount(place)
+
+
+def unmount(place: Path) -> None:
+    """Once nobody uses it any more; where a test has failed, somebody may, and then it is at least out of the way."""
+    deadline = time.monotonic() + 10
+    while subprocess.run(["umount", place], capture_output=True, check=False).returncode:
+        if time.monotonic() > deadline:
+            subprocess.run(["umount", "--lazy", place], check=True)
+            pytest.fail(f"{place} is still in use")
+        time.sleep(0.02)
 
 
 def mount(*words: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import folders, model, paths, procs
-from tests.conftest import Workshop, ordinary, processes_of, remount, say, wait_for
+from tests.conftest import Workshop, ordinary, processes_of, remount, say, unmount, wait_for
 from tests.supervision import Hand
 
 PYTHON = shlex.quote(sys.executable)
@@ -129,10 +129,6 @@ def disk(private: Path) -> Iterator[Path]:
             pytest.skip(f"a disk cannot be made here: {made.stderr}")
     yield place
     unmount(place)
-
-
-def unmount(place: Path) -> None:
-    wait_for(lambda: subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0, 10, "umount")
 
 
 def test_a_read_only_runs_folder_is_a_message_and_nothing_is_started(shop: Workshop, disk: Path) -> None:

@@ -119,6 +119,30 @@ def test_on_a_full_disk_everything_can_be_looked_at(shop: Workshop, runs_disk: P
     assert shop.run() == {"done": 2, "failed": 1}
 
 
+def test_on_a_full_disk_a_running_sweep_says_so_and_can_be_ended(shop: Workshop, runs_disk: Path) -> None:
+    shop.launch(WAITS, 2)
+    wait_for(lambda: len(shop.lines()) == 2 and shop.counts().get("running") == 2)
+    fill(runs_disk)
+    said = said_here(["status", "s"])
+    assert "2 running" in said.out
+    assert f"No space left on device (0 of 4 MB free at {runs_disk}): what runs is held until there is room" in said.out
+    shop.file.write_text(WAITS + "timeout: 1h\n" + "# much more text\n" * 1000)
+    for words in (["s.yaml", "--parallel", "2", "--detach"], ["report", "s", "--html"]):
+        said = said_here(words)
+        assert said.code == 1
+        assert f"{shop.sweep.path}/" in said.err, "which file it was"
+        assert "No space left on device (0 of 4 MB free" in said.err
+    said = said_here(["stop", "s"])
+    assert said.code == 1
+    line = said.err.splitlines()[-1]
+    assert line.endswith("ends its runs all the same")
+    subprocess.run(["bash", "-c", line.removesuffix("ends its runs all the same")], check=True)
+    (runs_disk / "filler").unlink()
+    assert shop.finish() == {"stopped": 2}
+    (shop.folder / "go").touch()
+    assert shop.run(WAITS, 2) == {"done": 2}
+
+
 # -- another user's --------------------------------------------------------------------------------------------------
 
 

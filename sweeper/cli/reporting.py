@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeper import index
+from sweeper import index, obstacle
 from sweeper.cli.printing import width
-from sweeper.errors import InputError
+from sweeper.errors import InputError, SweepError
 
 
 def report(
@@ -50,10 +50,10 @@ def report(
     file = Path(output)
     if not file.parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {file.parent}")
-    if isinstance(made, bytes):
-        file.write_bytes(made)
-    else:
-        file.write_text(made, encoding="utf-8")
+    try:
+        file.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
+    except OSError as error:
+        raise SweepError(f"the report cannot be written: {obstacle.explain(error, file)}") from error
     print(f"written: {file}", file=sys.stderr)
     if show:
         import webbrowser

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sweeper import folders, index, launch, model, paths
+from sweeper import folders, index, launch, model, obstacle, paths
 from sweeper.model import RunRecord
 from sweeper.store import Store, Wish, with_store
 from sweeper.store.wish import CHAIN_WAITS, PAUSE, RUN, STOP
@@ -98,10 +98,16 @@ def status(sweep: paths.SweepDir, store: Store, *, unwell: int = 20) -> Status:
         parallel=wish.parallel,
         session=wish.session,
         flight=[record for record in flight if record.state in (*FLIGHT, model.LOST)],
-        note=store.note,
+        note=store.note or (_held(sweep) if alive else ""),
         unwell=(store.bad(unwell) + [record for record in flight if record.state in UNWELL])[:unwell],
         waits=(store.flag(CHAIN_WAITS) or "") if holds and not flight else "",
     )
+
+
+def _held(sweep: paths.SweepDir) -> str:
+    """What keeps a running sweep from going on, as far as its disk shows it."""
+    full = obstacle.no_room(sweep.path)
+    return f"{sweep.path}: {full}: what runs is held until there is room" if full else ""
 
 
 def as_it_is(record: RunRecord) -> RunRecord:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper import folders, index, launch, model, paths, procs
-from sweeper.control.seeing import FLIGHT, GOING, change, status
-from sweeper.errors import InputError
+from sweeper.control.seeing import FLIGHT, GOING, change, look, status
+from sweeper.errors import InputError, SweepError
 from sweeper.model import RunRecord
 from sweeper.store import Store, Wish, source_of
 from sweeper.store.db import STOP
@@ -36,7 +36,21 @@ def stop(sweep: paths.SweepDir, runs: Sequence[int] = (), *, why: str = "sweep s
 
     An interrupted sweep is marked as stopped; one that has ended is left as it is.
     """
-    return change(sweep, lambda store: _stop(sweep, store, runs, why))
+    try:
+        return change(sweep, lambda store: _stop(sweep, store, runs, why))
+    except InputError:
+        raise
+    except SweepError as error:
+        raise SweepError(f"{error}{_all_the_same(sweep)}") from error
+
+
+def _all_the_same(sweep: paths.SweepDir) -> str:
+    """How a sweep is ended where nothing can be written, a full disk say."""
+    try:
+        session = look(sweep, lambda store: status(sweep, store, unwell=0)).session if launch.alive(sweep) else ""
+    except (SweepError, OSError):
+        return ""
+    return f"\n    tmux kill-session -t '={session}' ends its runs all the same" if session else ""
 
 
 def _stop(sweep: paths.SweepDir, store: Store, runs: Sequence[int], why: str) -> Stopped:
