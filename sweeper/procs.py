@@ -67,6 +67,12 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19])
 
 
+def parent(pid: int) -> int:
+    """The pid of the process that ``pid`` is a child of; 0 where there is none, or /proc hides it."""
+    fields = _stat(pid)
+    return 0 if fields is None else int(fields[1])
+
+
 def alive(pid: int, ticks: int) -> bool:
     """Whether ``pid`` is still the process that was started at ``ticks``."""
     return start_ticks(pid) == ticks

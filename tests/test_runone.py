@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 
 from sweeper import runone
 from sweeper.lease import claims, folder
+from tests.conftest import wait_for
 
 if TYPE_CHECKING:
     from nvml_standin import StandIn
@@ -38,8 +41,13 @@ except SweepError as error:
 """
 
 
-def words(asked: str, *command: str) -> list[str]:
-    return [sys.executable, "-c", PROGRAM, asked, *command]
+RUN = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+
+
+def words(asked: str, *command: str, before: str = "") -> list[str]:
+    """The program's words; ``before`` is what another program does before it becomes this one."""
+    first = [sys.executable, "-c", f"import os, sys; {before}"] if before else [sys.executable]
+    return [*first, "-c", PROGRAM, asked, *command]
 
 
 def environment() -> dict[str, str]:
@@ -54,9 +62,9 @@ def run(asked: str, *command: str, **more: Any) -> subprocess.CompletedProcess[s
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
-    def begin(asked: str, *command: str, **more: Any) -> subprocess.Popen[str]:
+    def begin(asked: str, *command: str, before: str = "", **more: Any) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
-        started.append(subprocess.Popen(words(asked, *command), env=environment(), text=True, **pipes))
+        started.append(subprocess.Popen(words(asked, *command, before=before), env=environment(), text=True, **pipes))
         return started[-1]
 
     yield begin
@@ -173,13 +181,176 @@ def test_interrupted_while_it_waits(machine: StandIn, start: Callable[..., subpr
     assert second.communicate()[1] == ""
 
 
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+LOOP = "while :; do sleep 0.02; done"
+
+
+@pytest.mark.parametrize(
+    "name", ["ALRM", "PIPE", "VTALRM", "USR2", "ABRT", "RTMIN", "RTMAX-1", "CONT", "TSTP", "WINCH"]
+)
+def test_every_signal_sent_to_us_reaches_the_command(start: Callable[..., subprocess.Popen[str]], name: str) -> None:
+    process = start("{}", "bash", "-c", f"trap 'echo got {name}; exit 9' {name}; echo ready; {LOOP}")
+    assert line(process) == "ready"
+    subprocess.run(["bash", "-c", f"kill -{name} {process.pid}"], check=True)
+    assert line(process) == f"got {name}"
+    assert process.wait(timeout=20) == 9
+
+
+def test_a_timer_that_was_set_for_us_is_the_commands(start: Callable[..., subprocess.Popen[str]]) -> None:
+    first = f"import signal; signal.pthread_sigmask(0, [signal.SIGALRM]); signal.setitimer(0, 0.01); {RUN}"
+    program = (
+        "import signal, time; signal.signal(signal.SIGALRM, lambda *_: (print('got', flush=True), exit(9)));"
+        "signal.pthread_sigmask(1, [signal.SIGALRM]); time.sleep(20)"
+    )
+    process = start("{}", sys.executable, "-c", program, before=first)
+    assert line(process) == "got"
+    assert process.wait(timeout=20) == 9
+
+
+def test_stopped_and_continued_together(start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start("{}", "bash", "-c", f"echo $$; {LOOP}", preexec_fn=os.setpgrp)
+    command = int(line(process))
+    for _ in range(3):
+        process.send_signal(signal.SIGTSTP)  # to it alone, as a script may
+        wait_for(lambda: (state(command), state(process.pid)) == ("T", "T"))
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: "T" not in (state(command), state(process.pid)))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == -signal.SIGTERM
+
+
+def test_ctrl_z_of_the_terminal_gives_the_shell_its_prompt() -> None:
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execve("/bin/bash", ["bash", "--norc", "-i"], {**environment(), "PS1": "prompt> ", "TERM": "dumb"})
+    text = b""
+
+    def until(wanted: bytes) -> None:
+        nonlocal text
+        deadline = time.monotonic() + 20
+        while wanted not in text:
+            assert select.select([master], [], [], max(0.0, deadline - time.monotonic()))[0], text
+            text += os.read(master, 4096)
+        text = text.partition(wanted)[2]
+
+    until(b"prompt> ")
+    script = "trap 'echo went on' CONT; echo rea''dy; until read -r -t 0.05 word; do :; done; echo had $word"
+    os.write(master, f"{shlex.join(words('{}', 'bash', '-c', script))}\n".encode())
+    until(b"ready\r\n")
+    os.write(master, b"\x1a")
+    until(b"Stopped")
+    until(b"prompt> ")
+    os.write(master, b"fg\n")
+    until(b"went on")
+    os.write(master, b"a word\n")
+    until(b"had a word")
+    until(b"prompt> ")
+    os.write(master, b"exit\n")
+    os.waitpid(pid, 0)
+    os.close(master)
+
+
+def test_a_parent_that_ignores_the_ends_of_its_children(start: Callable[..., subprocess.Popen[str]]) -> None:
+    code = f"import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); {RUN}"
+    assert start("{}", "sh", "-c", "exit 7", before=code).wait(timeout=20) == 7
+
+
+@pytest.mark.parametrize("most", [32, 64, 100, 110])
+def test_few_descriptors_are_enough(machine: StandIn, most: int) -> None:
+    done = run(
+        '{"gpus": 4}', "echo", "well", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    )
+    assert (done.stdout, done.returncode) == ("well\n", 0), done.stderr
+
+
+def sees(same: list[str], **more: Any) -> str:
+    done = run('{"same_command": true}', *same, **more)
+    assert done.returncode in (0, 75), done.stderr
+    return done.stderr
+
+
+def test_a_command_that_was_started_otherwise_is_the_same(start: Callable[..., subprocess.Popen[str]]) -> None:
+    command = ["sleep", f"600.{os.getpid()}"]
+    other = subprocess.Popen(command)
+    try:
+        wait_for(lambda: Path(f"/proc/{other.pid}/cmdline").read_bytes().startswith(b"sleep"))
+        today = time.strftime("%b %d")
+        told = sees(command)
+        assert told.startswith(f"you are running this command line already (pid {other.pid}, since {today} ")
+        assert told.endswith("); --same-command does not start it again\n")
+        assert run('{"same_command": true}', "sleep", f"0.0{os.getpid()}").returncode == 0
+    finally:
+        other.kill()
+        other.wait()
+    by_us = start("{}", *command)
+    pid = wait_for(lambda: children(by_us.pid))[0]
+    wait_for(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep"))
+    assert f"(pid {pid}, since " in sees(command)
+    os.kill(pid, signal.SIGKILL)
+    assert by_us.wait(timeout=20) == -signal.SIGKILL
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_script_is_the_same_by_its_name_and_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "train"
+    script.write_text("#!/bin/bash -e\necho ready\nread -r word\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    running = subprocess.Popen(["train", "--lr", "3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert line(running) == "ready"
+    assert f"already (pid {running.pid}, " in sees(["train", "--lr", "3"])
+    assert f"already (pid {running.pid}, " in sees([str(script), "--lr", "3"])
+    assert sees(["train", "--lr", "4"], input="\n") == ""
+    running.communicate("\n")
+
+
+def test_one_that_waits_for_its_gpu_counts_too(machine: StandIn, start: Callable[..., subprocess.Popen[str]]) -> None:
+    holder = start('{"gpus": 4}', "bash", "-c", "echo ready; read -r word")
+    assert line(holder) == "ready"
+    command = ["sh", "-c", f": {os.getpid()}"]
+    typed = [sys.executable, "-m", "sweeper", "run-one", "--", *command]
+    waiting = subprocess.Popen(typed, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        assert "waiting for" in line(waiting, error=True)
+        assert f"you are waiting to run this command line already (pid {waiting.pid}, since" in sees(command)
+        holder.communicate("\n")
+        assert waiting.wait(timeout=20) == 0
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
+def test_started_otherwise_while_it_waited(machine: StandIn, start: Callable[..., subprocess.Popen[str]]) -> None:
+    holder = start('{"gpus": 4}', "bash", "-c", "echo ready; read -r word")
+    assert line(holder) == "ready"
+    command = ["sleep", f"601.{os.getpid()}"]
+    waiting = start('{"gpus": 1, "same_command": true}', *command)
+    assert "waiting for" in line(waiting, error=True)
+    other = subprocess.Popen(command)
+    try:
+        wait_for(lambda: Path(f"/proc/{other.pid}/cmdline").read_bytes().startswith(b"sleep"))
+        holder.communicate("\n")
+        assert waiting.wait(timeout=20) == 75
+        assert f"already (pid {other.pid}, " in line(waiting, error=True)
+    finally:
+        other.kill()
+        other.wait()
+    assert run('{"gpus": 4, "no_wait": true}', "true").returncode == 0
+
+
 def test_the_same_command_runs_once(start: Callable[..., subprocess.Popen[str]]) -> None:
     command = ["bash", "-c", f"echo $$; read -r word # {os.getpid()}"]
     first = start('{"same_command": true}', *command)
     pid = int(line(first))
     again = run('{"same_command": true}', *command)
     assert again.returncode == 75
-    assert f"already (pid {first.pid})" in again.stderr
+    assert f"already (pid {pid}, since " in again.stderr
     assert run('{"same_command": true}', *command, "another").returncode in (0, 1)
     first.kill()
     first.wait()
