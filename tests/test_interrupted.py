@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from sweeper import control, errors, launch, model, paths
+from sweeper import control, errors, launch, model, paths, watch
 from sweeper.store import Store
 from tests.conftest import Workshop, wait_for
 
@@ -40,6 +40,31 @@ def test_what_fresh_put_aside_is_not_resumed(shop: Workshop) -> None:
     aside = paths.SweepDir(shop.sweep.path.with_name("s.old-1"))
     assert aside.path.is_dir()
     assert not control.resumable(aside)
+
+
+def test_a_pause_after_its_scheduler_was_killed_holds(shop: Workshop) -> None:
+    interrupted(shop, TWO.replace("[1, 2]", "[1, 2, 3]"))
+    control.pause(shop.sweep)
+    assert not control.resumable(shop.sweep)
+    assert control.left_alone(shop.sweep) == "paused"
+    assert shop.ask(lambda store: control.status(shop.sweep, store)).state == "paused"
+    (shop.folder / "end").touch()
+    wait_for(lambda: all(shop.outcome(number) for number in (1, 2)))
+    assert len(shop.lines()) == 2
+    assert control.resume(shop.sweep)
+    assert shop.finish() == {model.DONE: 3}
+    assert control.left_alone(shop.sweep) == ""
+    with pytest.raises(errors.InputError, match="nothing to pause"):
+        control.pause(shop.sweep)
+
+
+def test_whoever_watches_a_paused_sweep_hears_that_its_scheduler_was_killed(shop: Workshop) -> None:
+    interrupted(shop)
+    control.pause(shop.sweep)
+    frame = watch.until_end(shop.sweep, hint="")
+    assert frame.status.state == "paused"
+    (shop.folder / "end").touch()
+    wait_for(lambda: all(shop.outcome(number) for number in (1, 2)))
 
 
 def test_resume_leaves_retries_to_the_scheduler(shop: Workshop) -> None:

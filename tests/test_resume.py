@@ -89,9 +89,15 @@ def test_exactly_what_was_running_goes_on(house: House, monkeypatch: pytest.Monk
     wait_for(lambda: len(house.lines("tally-wide")) == 2)
     house.reboot()
     assert house.status_of("wide") == house.status_of("chain") == "interrupted"
+    assert house.status_of("paused") == "paused"
+    assert "sweep resume paused goes on with the 3 that are left" in house.say("status", "paused")
 
     said = house.say("resume", "--all")
     assert sorted(re.findall(r"wide|chain|stopped|paused|finished", said.split("resumed: ")[1])) == ["chain", "wide"]
+    alone = next(line for line in said.splitlines() if line.startswith("left alone: "))
+    assert "paused (paused)" in alone
+    assert "stopped (stopped: sweep stop)" in alone
+    assert not any(name in alone for name in ("wide", "chain", "finished"))
     for name, at_once in (("wide", 2), ("chain", 1)):
         wait_for(lambda name=name, at_once=at_once: len(house.lines(f"tally-{name}")) == 2 * at_once, what=name)
     house.go()

@@ -72,7 +72,7 @@ def resume_all() -> int:
     """Continue every sweep of this user that was running; one that cannot be is told and does not hinder the others."""
     from sweeper import control
 
-    going, troubled = [], 0
+    going, alone, troubled = [], [], 0
     for entry in reversed(index.entries()):
         sweep = paths.SweepDir(entry.path)
         if not index.is_sweep(entry.path):
@@ -80,10 +80,15 @@ def resume_all() -> int:
         try:
             if control.resumable(sweep) and control.resume(sweep):
                 going.append(sweep.name)
+            elif why := control.left_alone(sweep):
+                alone.append(f"{sweep.name} ({plain(why)})")
         except (SweepError, OSError) as error:
             troubled += 1
             why = obstacle.explain(error) if isinstance(error, OSError) else str(error)
             print(f"sweep: {sweep.name}: {plain(why)}", file=sys.stderr)
+    if alone:
+        more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
+        print(f"left alone: {', '.join(alone[:SHOWN])}{more}. sweep resume NAME goes on with one")
     if going or troubled:
         print(f"resumed: {', '.join(going) or 'none'}" + (f"; {troubled} could not be" if troubled else ""))
     else:

@@ -76,7 +76,7 @@ def _status_text(now: control.Status, times: list[float]) -> str:
     if now.unwell:
         lines.append(f"sweep logs {now.sweep.name} {now.unwell[-1].number} shows the log of the last one")
     left = now.left + now.counts.get(model.STOPPED, 0)
-    if now.state in ("stopped", "interrupted") and left:
+    if now.state in ("stopped", "paused", "interrupted") and left:
         lines.append(f"sweep resume {now.sweep.name} goes on with the {left} that {'is' if left == 1 else 'are'} left")
     if now.note:
         lines.append(f"  {watch.printable(now.note)}")

@@ -75,7 +75,7 @@ def _watch(sweep: paths.SweepDir) -> int:
             f"\n{sweep.name} goes on. sweep status {sweep.name} · sweep attach {sweep.name} · sweep stop {sweep.name}"
         )
         return 0
-    if frame.status.state in ("running", "paused", "stopping"):
+    if frame.status.state in ("running", "paused", "stopping") and launching.alive(sweep):
         return 0  # nobody reads our output any more
     return _ending(sweep, frame.status.counts, frame.status.why)
 

@@ -1,6 +1,6 @@
 """What a person does to a sweep that stands: see its status, stop, pause, resume, retry, remove it."""
 
-from sweeper.control.going import pause, remove, resumable, resume, retry
+from sweeper.control.going import left_alone, pause, remove, resumable, resume, retry
 from sweeper.control.seeing import FLIGHT, GOING, UNWELL, Status, change, look, status
 from sweeper.control.stopping import Stopped, stop
 
@@ -11,6 +11,7 @@ __all__ = [
     "Status",
     "Stopped",
     "change",
+    "left_alone",
     "look",
     "pause",
     "remove",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper import folders, index, launch, model, obstacle, paths
-from sweeper.control.seeing import FLIGHT, as_it_is, change, look
+from sweeper.control.seeing import FLIGHT, as_it_is, change, look, status
 from sweeper.control.stopping import check_runs, wish_of
 from sweeper.errors import InputError, SpecError, SweepError
 from sweeper.store import Store, Wish, counting, source_of
@@ -18,19 +18,22 @@ from sweeper.store.rebuild import REBUILT
 
 
 def pause(sweep: paths.SweepDir) -> None:
-    """Let what runs finish, and start nothing. Raises InputError where nothing runs, SweepError."""
+    """Let what runs finish, and start nothing, also where the scheduler is gone. Raises InputError where nothing is
+    left to do, SweepError."""
     change(sweep, lambda store: _pause(sweep, store))
 
 
 def _pause(sweep: paths.SweepDir, store: Store) -> None:
     wish = wish_of(store, sweep)
-    if not launch.reached(sweep):
+    alive = launch.reached(sweep)
+    if not alive and (wish.want == STOP or not any(store.counts().get(state) for state in model.UNFINISHED)):
         raise InputError(f"{sweep.name} is not running: there is nothing to pause")
     if wish.want == STOP:
         raise InputError(f"{sweep.name} is being stopped: sweep resume {sweep.name} starts it again afterwards")
     with store:
         store.set_wish(replace(wish, want=PAUSE))
-    launch.woken(sweep)
+    if alive:
+        launch.woken(sweep)
     index.remember(sweep)
 
 
@@ -164,6 +167,16 @@ def _was_going(sweep: paths.SweepDir, store: Store) -> bool:
         return True
     # A shutdown may have ended the last runs, and they were entered as stopped, before it ended their scheduler.
     return any("its supervisor" in record.note for record in store.records([model.STOPPED], gone=False))
+
+
+def left_alone(sweep: paths.SweepDir) -> str:
+    """Why ``resume --all`` does not go on with a sweep of which something is left; '' where it does, or nothing is."""
+    if launch.alive(sweep):
+        return ""
+    now = look(sweep, lambda store: status(sweep, store, unwell=0))
+    if now.why == launch.PUT_ASIDE or now.state not in ("paused", "stopped"):
+        return ""
+    return now.state + (f": {now.why}" if now.why else "")
 
 
 def remove(sweep: paths.SweepDir) -> None:

@@ -149,4 +149,6 @@ def _state(wish: Wish, alive: bool, counts: dict[str, int]) -> str:
         return "stopping" if flying else "stopped"
     if wish.want == STOP:
         return "stopped" if counts.get(model.STOPPED) else "finished"
+    if wish.want == PAUSE and left:
+        return "paused"  # also after a reboot: resume --all leaves it alone
     return "interrupted" if left else "finished"

@@ -18,6 +18,8 @@ from sweeper.launch.reaching import PATIENCE, alive
 from sweeper.store import Store, with_store
 from sweeper.store.db import STOP
 
+PUT_ASIDE = "put aside by --fresh"
+
 
 @contextlib.contextmanager
 def launching(sweep: paths.SweepDir) -> Iterator[None]:
@@ -112,4 +114,4 @@ def _stop_for_good(store: Store) -> None:
     """Or ``resume --all`` would go on with what was put aside."""
     wish = store.wish()
     if wish is not None:
-        store.set_wish(replace(wish, want=STOP, why="put aside by --fresh"))
+        store.set_wish(replace(wish, want=STOP, why=PUT_ASIDE))

@@ -80,7 +80,8 @@ def _frames(sweep: paths.SweepDir, tick: float, *, news: bool = False) -> Iterat
                     raise
             if frame is not None:
                 yield frame, records
-                if frame.status.state not in ("running", "paused", "stopping"):
+                paused = frame.status.state == "paused" and launch.alive(sweep)
+                if not paused and frame.status.state not in ("running", "stopping"):
                     return
             time.sleep(tick)
     finally:
