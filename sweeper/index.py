@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -62,8 +62,27 @@ def _remembered() -> list[Entry]:
     return sorted(found, key=lambda entry: -entry.used)
 
 
+def is_lost(sweep: paths.SweepDir) -> bool:
+    """Whether this very sweep was used before, and its folder is gone."""
+    return not _stands(sweep.path) and any(entry.path == sweep.path for entry in _remembered())
+
+
 def remember(sweep: paths.SweepDir) -> None:
     """Note that this sweep was used now. An index that cannot be written costs only the convenience."""
+
+    def note(known: dict[str, float]) -> None:
+        # Later than all others, also where the clock was set back meanwhile.
+        known[str(sweep.path)] = max([time.time(), *(used + 0.001 for used in known.values())])
+
+    _change(note)
+
+
+def forget(sweep: paths.SweepDir) -> None:
+    """Note that this sweep is no more."""
+    _change(lambda known: known.pop(str(sweep.path), None))
+
+
+def _change(change: Callable[[dict[str, float]], object]) -> None:
     file = _file()
     try:
         paths.make_folder(file.parent)
@@ -73,8 +92,7 @@ def remember(sweep: paths.SweepDir) -> None:
             # One whose runs folder is not there either may lie on a disk that is not mounted yet.
             kept = [one for one in _remembered() if _stands(one.path) or not _stands(one.path.parent)]
             known = {str(one.path): one.used for one in kept[: LIMIT - 1]}
-            # Later than all others, also where the clock was set back meanwhile.
-            known[str(sweep.path)] = max([time.time(), *(used + 0.001 for used in known.values())])
+            change(known)
             paths.replace(file, json.dumps(known, indent=0), sync=True)  # after a reboot resume --all reads it
         finally:
             os.close(lock)
@@ -118,6 +136,12 @@ def find(name: str | None, given: str | None = None) -> paths.SweepDir:
     found = _called(name, here, [entry.path for entry in known], anywhere=given is None)
     if found is not None:
         return check_open(paths.SweepDir(found))
+    lost = next((entry.path for entry in _remembered() if name in (entry.path.name, str(entry.path))), None)
+    if lost is not None:
+        raise InputError(
+            f"the sweep {lost.name} was in {lost}, which was deleted or moved\n"
+            f"    where it is now it is found by its path, like sweep status NEW/PLACE/{lost.name}"
+        )
     names = list(dict.fromkeys(entry.path.name for entry in known))
     close = get_close_matches(name, names, 1)
     hint = f"; did you mean {close[0]}?" if close else (f"; there are: {', '.join(names[:10])}" if names else "")

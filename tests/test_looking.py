@@ -461,3 +461,20 @@ def test_another_hosts_sweep_is_reported_and_no_more(shop: Workshop) -> None:
         control.look(shop.sweep, lambda store: store.counts())
     said = say("stop", "s", check=2)
     assert "give the command there" in said.err
+
+
+def test_a_sweep_that_was_moved_is_not_called_unknown(shop: Workshop) -> None:
+    shop.run(TEXT)
+    there = shop.folder / "elsewhere"
+    shop.sweep.path.parent.rename(there)
+    for words in (["status", "s"], ["stop", "s"], ["report", str(shop.sweep.path)]):
+        said = said_here(words)
+        assert said.code == 2
+        assert f"the sweep s was in {shop.sweep.path}, which was deleted or moved" in said.err
+        assert "sweep status NEW/PLACE/s" in said.err
+    assert "2 of 3 done" in said_here(["status", "elsewhere/s"]).out
+    assert f"{shop.sweep.path} was deleted or moved since it was launched: this begins anew" in shop.plan(TEXT).notes
+    shop.run(TEXT)
+    assert shop.plan(TEXT).notes == []
+    assert said_here(["rm", "s", "--yes"]).code == 0
+    assert shop.plan(TEXT).notes == []

@@ -189,6 +189,7 @@ def remove(sweep: paths.SweepDir) -> None:
     with launch.launching(sweep):
         launch.check_at_rest(sweep)
         sweep.path.rename(aside)
+    index.forget(sweep)
     try:
         if state != sweep.path:
             shutil.rmtree(state)

@@ -54,6 +54,8 @@ def plan(file: str, options: Options) -> Plan:
     check_owner(sweep, spec)
     _check_folder(spec)
     request, visible, notes = _gpus(spec, options)
+    if index.is_lost(sweep):
+        notes.append(f"{sweep.path} was deleted or moved since it was launched: this begins anew")
     if points.duplicates:
         notes.append(f"{points.duplicates} points stand twice in the file; each runs once")
     return Plan(spec, points, template, sweep, _parallel(options, request, visible), request, options, notes)
