@@ -137,9 +137,7 @@ def values(data: bytes) -> None:
     quoted = json.dumps({"command": f"builtin printf '%s\\0' {place}", "grid": {"a": {"value": value}}})
     text = "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in _joined(quoted))
     try:
-        read = spec.read_spec("/nowhere/fuzz.yaml", text)
-        points = grid.expand(read)
-        template = command.template(read)
+        points, template = _understood(text)
     except errors.SweepError as error:
         shown(error)
         if "\0" not in value:
@@ -151,6 +149,11 @@ def values(data: bytes) -> None:
     (line,) = command.dry_run(points, template, sweep="fuzz")
     assert not CONTROLS.intersection(line), line
     assert _bash.words(line) == [place.replace("{a}", value).encode()], line
+
+
+def _understood(text: str) -> tuple[grid.Points, command.Template]:
+    read = spec.read_spec("/nowhere/fuzz.yaml", text)
+    return grid.expand(read), command.template(read)
 
 
 def _joined(text: str) -> str:
@@ -187,9 +190,7 @@ def commands(data: bytes) -> None:
         text += "{a}"
     file = json.dumps({"command": text, "grid": {"a": {"value": value}, "b": {"value": "b"}}})
     try:
-        read = spec.read_spec("/nowhere/fuzz.yaml", file)
-        points = grid.expand(read)
-        template = command.template(read)
+        points, template = _understood(file)
     except errors.SweepError as error:
         shown(error)
         return
@@ -273,7 +274,10 @@ def _check(series: metrics.Series, data: bytes) -> None:
     assert series.count > 0
     assert 0 < len(points) <= curve.POINTS + 1, len(points)
     values = [value for _, value in points] + [series.last, series.min, series.max]
-    assert all(map(math.isfinite, values)) or _SPELLED.search(folding.strip_escapes(data)), (series, "no such number stands there")
+    assert all(map(math.isfinite, values)) or _SPELLED.search(folding.strip_escapes(data)), (
+        series,
+        "no such number stands there",
+    )
     steps = [step for step, _ in points] + [series.last_step]
     assert all(map(math.isfinite, steps)), (series, steps)
     assert repr(points[-1][1]) == repr(series.last), series

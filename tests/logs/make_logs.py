@@ -207,98 +207,115 @@ def keras_lines() -> None:
     print("Test accuracy:", accuracy)
 
 
-def epochs(count: int) -> Any:
-    """Train a small network; yields (epoch, model, optimizer, loss function, tensors)."""
-    import torch
-    from torch import nn
+class Training:
+    """A small network on its way: its two parts of the data, and what a script does with them."""
 
-    xa, xb, ya, yb = tensors()
-    model = net()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    def __init__(self) -> None:
+        import torch
+        from torch import nn
+
+        xa, xb, ya, yb = tensors()
+        self.train, self.test = (xa, ya), (xb, yb)
+        self.model = net()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
+        self.criterion = nn.CrossEntropyLoss()
+        self.size = len(xa)
+        self.right = 0  # rows of the last step whose class was found
+
+    def step(self, start: int = 0, size: int | None = None) -> float:
+        """One step on so many rows, or on all; the loss before it."""
+        rows = slice(start, None if size is None else start + size)
+        x, y = (part[rows] for part in self.train)
+        out = self.model(x)
+        loss = self.criterion(out, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.right = (out.argmax(1) == y).sum().item()
+        return float(loss.item())
+
+    def loss(self, part: Any = None) -> Any:
+        """On one part of the data, or on the test part."""
+        x, y = part or self.test
+        return self.criterion(self.model(x), y)
+
+    def accuracy(self, part: Any = None) -> float:
+        x, y = part or self.test
+        return float((self.model(x).argmax(1) == y).float().mean().item())
+
+
+def epochs(count: int) -> Any:
+    """Train a small network; yields the number of the epoch, from 1, and the training."""
+    training = Training()
     for epoch in range(1, count + 1):
-        yield epoch, model, optimizer, nn.CrossEntropyLoss(), (xa, xb, ya, yb)
+        yield epoch, training
 
 
 @program
 def torch_tqdm() -> None:
     from tqdm import tqdm
 
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(3):
-        bar = tqdm(range(0, len(xa), 16), desc=f"Epoch {epoch}/3")
+    for epoch, training in epochs(3):
+        bar = tqdm(range(0, training.size, 16), desc=f"Epoch {epoch}/3")
         right = seen = 0
         for start in bar:
-            out = model(xa[start : start + 16])
-            loss = criterion(out, ya[start : start + 16])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            right += (out.argmax(1) == ya[start : start + 16]).sum().item()
-            seen += len(out)
-            bar.set_postfix(loss=loss.item(), acc=right / seen)
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
-        tqdm.write(f"val_loss: {criterion(model(xb), yb).item():.4f}  val_acc: {accuracy:.4f}")
+            loss = training.step(start, 16)
+            right += training.right
+            seen += min(16, training.size - start)
+            bar.set_postfix(loss=loss, acc=right / seen)
+        tqdm.write(f"val_loss: {training.loss().item():.4f}  val_acc: {training.accuracy():.4f}")
 
 
 @program
 def torch_single_bar() -> None:
     from tqdm import trange
 
-    for _, model, optimizer, criterion, (xa, _, ya, _) in epochs(1):
-        bar = trange(400)
-        for _ in bar:
-            loss = criterion(model(xa), ya)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            bar.set_description(f"loss={loss.item():.4f}")
+    training = Training()
+    bar = trange(400)
+    for _ in bar:
+        bar.set_description(f"loss={training.step():.4f}")
 
 
 @program
 def torch_mnist() -> None:
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(3):
-        for index, start in enumerate(range(0, len(xa), 64)):
-            loss = criterion(model(xa[start : start + 64]), ya[start : start + 64])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    for epoch, training in epochs(3):
+        size = training.size
+        for index, start in enumerate(range(0, size, 64)):
+            loss = training.step(start, 64)
             if index % 5 == 0:
-                done = 100.0 * start / len(xa)
-                print(f"Train Epoch: {epoch} [{start}/{len(xa)} ({done:.0f}%)]\tLoss: {loss.item():.6f}")
-        loss = criterion(model(xb), yb).item()
-        right = (model(xb).argmax(1) == yb).sum().item()
-        print(f"\nTest set: Average loss: {loss:.4f}, Accuracy: {right}/{len(xb)} ({100.0 * right / len(xb):.0f}%)\n")
+                print(f"Train Epoch: {epoch} [{start}/{size} ({100.0 * start / size:.0f}%)]\tLoss: {loss:.6f}")
+        held = len(training.test[1])
+        right = round(training.accuracy() * held)
+        print(
+            f"\nTest set: Average loss: {training.loss().item():.4f}, "
+            f"Accuracy: {right}/{held} ({100.0 * right / held:.0f}%)\n"
+        )
 
 
 @program
 def torch_imagenet() -> None:
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(2):
+    for epoch, training in epochs(2):
         total = 0.0
-        for index, start in enumerate(range(0, len(xa), 128)):
-            loss = criterion(model(xa[start : start + 128]), ya[start : start + 128])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
+        for index, start in enumerate(range(0, training.size, 128)):
+            loss = training.step(start, 128)
+            total += loss
             print(
-                f"Epoch: [{epoch - 1}][{index + 1:3d}/{len(xa) // 128 + 1}]\tTime  0.005 ( 0.006)\tData  0.001 ( 0.001)"
-                f"\tLoss {loss.item():.4e} ({total / (index + 1):.4e})"
+                f"Epoch: [{epoch - 1}][{index + 1:3d}/{training.size // 128 + 1}]\tTime  0.005 ( 0.006)"
+                f"\tData  0.001 ( 0.001)\tLoss {loss:.4e} ({total / (index + 1):.4e})"
             )
-        accuracy = 100 * (model(xb).argmax(1) == yb).float().mean().item()
+        accuracy = 100 * training.accuracy()
         print(f" * Acc@1 {accuracy:.3f} Acc@5 {min(99.9, accuracy + 7):.3f}")
 
 
 @program
 def torch_same_words() -> None:
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(4):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = [(model(x).argmax(1) == y).float().mean().item() for x, y in ((xa, ya), (xb, yb))]
+    for epoch, training in epochs(4):
+        loss = training.step()
+        accuracy = [training.accuracy(part) for part in (training.train, training.test)]
         print(f"Epoch {epoch}/4")
         print("-" * 10)
-        print(f"train Loss: {loss.item():.4f} Acc: {accuracy[0]:.4f}")
-        print(f"val Loss: {criterion(model(xb), yb).item():.4f} Acc: {accuracy[1]:.4f}")
+        print(f"train Loss: {loss:.4f} Acc: {accuracy[0]:.4f}")
+        print(f"val Loss: {training.loss().item():.4f} Acc: {accuracy[1]:.4f}")
         print()
     print("Training complete in 0m 1s")
     print(f"Best val Acc: {accuracy[1]:.4f}")
@@ -306,16 +323,13 @@ def torch_same_words() -> None:
 
 @program
 def torch_headings() -> None:
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(3):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    for epoch, training in epochs(3):
+        training.step()
         print(f"=== Epoch {epoch} ===")
-        for title, x, y in (("Training:", xa, ya), ("Validation:", xb, yb)):
+        for title, part in (("Training:", training.train), ("Validation:", training.test)):
             print(title)
-            print(f"  loss: {criterion(model(x), y).item():.4f}")
-            print(f"  accuracy: {(model(x).argmax(1) == y).float().mean().item() * 100:.2f}%")
+            print(f"  loss: {training.loss(part).item():.4f}")
+            print(f"  accuracy: {training.accuracy(part) * 100:.2f}%")
 
 
 @program
@@ -325,20 +339,17 @@ def torch_logging() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(name)s - %(levelname)s - %(message)s")
     log = logging.getLogger("train")
     log.info("torch 2.13.0, python 3.11.7, batch_size=64, lr=0.01, hidden=32, seed=0, weight_decay=0.0")
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(5):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        for group in optimizer.param_groups:
+    for epoch, training in epochs(5):
+        loss = training.step()
+        for group in training.optimizer.param_groups:
             group["lr"] = 0.01 * 0.5**epoch
         log.info(
             "epoch=%d step=%d train_loss=%.5f val_loss=%.5f lr=%.3e time=0.02s mem=312MB",
             epoch,
             epoch * 20,
-            loss.item(),
-            criterion(model(xb), yb).item(),
-            optimizer.param_groups[0]["lr"],
+            loss,
+            training.loss().item(),
+            training.optimizer.param_groups[0]["lr"],
         )
 
 
@@ -346,30 +357,22 @@ def torch_logging() -> None:
 def torch_diverges() -> None:
     import torch
 
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(6):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    for epoch, training in epochs(6):
+        loss = training.step()
         with torch.no_grad():
-            for weights in model.parameters():
+            for weights in training.model.parameters():
                 weights.mul_(10.0**epoch)
-            heldout = criterion(model(xb), yb)
-        print(
-            f"epoch {epoch} | loss {loss.item():.3e} | val_loss {heldout.item():.3e} | ppl {heldout.exp().item():.3g}"
-        )
+            heldout = training.loss()
+        print(f"epoch {epoch} | loss {loss:.3e} | val_loss {heldout.item():.3e} | ppl {heldout.exp().item():.3g}")
 
 
 @program
 def torch_colours() -> None:
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(4):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
+    for epoch, training in epochs(4):
+        loss = training.step()
+        accuracy = training.accuracy()
         print(
-            f"\x1b[1m[{epoch:2d}/4]\x1b[0m \x1b[32mloss\x1b[0m=\x1b[33m{loss.item():.4f}\x1b[0m "
+            f"\x1b[1m[{epoch:2d}/4]\x1b[0m \x1b[32mloss\x1b[0m=\x1b[33m{loss:.4f}\x1b[0m "
             f"\x1b[32mval_acc\x1b[0m=\x1b[36m{accuracy:.4f}\x1b[0m eta 0:00:{4 - epoch:02d}"
         )
 
@@ -379,13 +382,10 @@ def torch_json() -> None:
     import json
 
     print(json.dumps({"config": {"lr": 0.01, "hidden": 32, "dropout": 0.1}, "seed": 0, "device": "cpu"}))
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(4):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
-        line = {"epoch": epoch, "train": {"loss": loss.item()}, "val": {"acc": accuracy}, "elapsed": 0.1 * epoch}
+    for epoch, training in epochs(4):
+        loss = training.step()
+        accuracy = training.accuracy()
+        line = {"epoch": epoch, "train": {"loss": loss}, "val": {"acc": accuracy}, "elapsed": 0.1 * epoch}
         print(json.dumps(line))
 
 
@@ -393,53 +393,37 @@ def torch_json() -> None:
 def torch_table() -> None:
     print(f"{'epoch':>5} | {'train loss':>10} | {'val loss':>10} | {'val acc':>8} | {'time':>6}")
     print("------+------------+------------+----------+-------")
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(5):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
-        print(
-            f"{epoch:5d} | {loss.item():10.5f} | {criterion(model(xb), yb).item():10.5f} | {accuracy:8.4f} | {0.1:6.2f}"
-        )
+    for epoch, training in epochs(5):
+        loss = training.step()
+        accuracy = training.accuracy()
+        print(f"{epoch:5d} | {loss:10.5f} | {training.loss().item():10.5f} | {accuracy:8.4f} | {0.1:6.2f}")
 
 
 @program
 def torch_csv() -> None:
     print("step,train_loss,val_loss,val_f1")
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(5):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
-        print(f"{epoch * 100},{loss.item():.6f},{criterion(model(xb), yb).item():.6f},{accuracy:.4f}")
+    for epoch, training in epochs(5):
+        loss = training.step()
+        accuracy = training.accuracy()
+        print(f"{epoch * 100},{loss:.6f},{training.loss().item():.6f},{accuracy:.4f}")
 
 
 @program
 def torch_chinese() -> None:
     print("使用设备:cpu 训练集大小:1257 测试集大小:540")
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(3):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
-        print(f"第 {epoch} 轮训练,训练损失:{loss.item():.4f},测试准确率:{accuracy * 100:.2f}%,耗时:0.35秒")
+    for epoch, training in epochs(3):
+        loss = training.step()
+        accuracy = training.accuracy()
+        print(f"第 {epoch} 轮训练,训练损失:{loss:.4f},测试准确率:{accuracy * 100:.2f}%,耗时:0.35秒")
 
 
 @program
 def torch_german() -> None:
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(3):
-        loss = criterion(model(xa), ya)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        accuracy = (model(xb).argmax(1) == yb).float().mean().item()
+    for epoch, training in epochs(3):
+        loss = training.step()
+        accuracy = training.accuracy()
         print(
-            f"Epoche {epoch} von 3: Verlust = {loss.item():.4f}, Genauigkeit = {accuracy:.4f} ({0.2:.1f} s)".replace(
-                ".", ","
-            )
+            f"Epoche {epoch} von 3: Verlust = {loss:.4f}, Genauigkeit = {accuracy:.4f} ({0.2:.1f} s)".replace(".", ",")
         )
 
 
@@ -448,8 +432,9 @@ def torch_crash() -> None:
     print("Loading data from /data/digits/v1.2.3 (1257 samples, 64 features, 0.3 MB)")
     print("Namespace(lr=0.01, batch_size=64, epochs=10, momentum=0.9, seed=1, loss='ce', score=0.5)")
     print("Number of parameters: 2,410")
-    for _, model, _, criterion, (xa, _, ya, _) in epochs(1):
-        criterion(model(xa[:, :32]), ya)
+    training = Training()
+    x, y = training.train
+    training.loss((x[:, :32], y))
 
 
 @program
@@ -566,10 +551,10 @@ def ignite() -> None:
     from torch.utils.data import DataLoader, TensorDataset
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    _, model, optimizer, criterion, (xa, xb, ya, yb) = next(epochs(1))
-    trainer = create_supervised_trainer(model, optimizer, criterion)
-    judge = create_supervised_evaluator(model, {"accuracy": Accuracy(), "nll": Loss(criterion)})
-    train, test = DataLoader(TensorDataset(xa, ya), 64), DataLoader(TensorDataset(xb, yb), 64)
+    training = Training()
+    trainer = create_supervised_trainer(training.model, training.optimizer, training.criterion)
+    judge = create_supervised_evaluator(training.model, {"accuracy": Accuracy(), "nll": Loss(training.criterion)})
+    train, test = (DataLoader(TensorDataset(*part), 64) for part in (training.train, training.test))
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def report(engine: Any) -> None:
@@ -607,16 +592,13 @@ def rich_bar() -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("Epoch {task.fields[epoch]}/3"), BarColumn(), TextColumn("{task.fields[text]}"))
-    for epoch, model, optimizer, criterion, (xa, xb, ya, yb) in epochs(3):
+    for epoch, training in epochs(3):
         with Progress(*columns, TimeRemainingColumn()) as progress:
             task = progress.add_task("", total=20, epoch=epoch, text="")
             for start in range(0, 1257, 64):
-                loss = criterion(model(xa[start : start + 64]), ya[start : start + 64])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                progress.update(task, advance=1, text=f"train_loss={loss.item():.4f}", refresh=True)
-        print(f"val_loss={criterion(model(xb), yb).item():.4f}")
+                loss = training.step(start, 64)
+                progress.update(task, advance=1, text=f"train_loss={loss:.4f}", refresh=True)
+        print(f"val_loss={training.loss().item():.4f}")
 
 
 @program
