@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper import index, obstacle
-from sweeper.cli.printing import width
+from sweeper.cli.printing import plain, width
 from sweeper.errors import InputError, SweepError
 
 
@@ -45,7 +45,8 @@ def report(
                 raise InputError(f"--format {format} is not for a terminal: give --output FILE")
             sys.stdout.buffer.write(made)
         else:
-            sys.stdout.write(made)
+            # A program is given the values as they are, a terminal nothing that it would obey.
+            sys.stdout.write(plain(made) if format != "table" and sys.stdout.isatty() else made)
         return 0
     file = Path(output)
     if not file.parent.is_dir():

@@ -175,7 +175,7 @@ def template(spec: Spec) -> Template:
             )
         pieces = (*pieces, Piece(place="args"))
     if problems:
-        raise SpecError(spec.file, problems)
+        raise SpecError(spec.shown, problems)
     return Template(spec.command, spec.args, pieces, args.pieces, automatic, line or 1)
 
 

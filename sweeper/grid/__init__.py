@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from sweeper.errors import Problem, SpecError
@@ -16,6 +16,8 @@ __all__ = ["Points", "expand"]
 
 _MANY = 32  # products of a union, from which on the small ones are listed point by point
 _SMALL = 10_000
+_LISTED = 1_000_000  # points that are listed one by one at the most
+_PAIRS = 1000  # products of grid and repeat that are made one by one
 
 
 def expand(spec: Spec) -> Points:
@@ -24,20 +26,22 @@ def expand(spec: Spec) -> Points:
     An entry of ``include`` is not multiplied with ``repeat``: what it leaves out is not passed. Raises SpecError for
     more than MAX_POINTS points (before any is made) and for mistakes in ``exclude``.
     """
-    grid = [Product((*left.axes, *right.axes)) for left in spec.grid for right in spec.repeat]
-    total = sum(part.spelled for part in (*grid, *spec.include))
+    total = _spelled(spec.grid) * _spelled(spec.repeat) + _spelled(spec.include)
     if total > MAX_POINTS:
         remedy = f"At most {MAX_POINTS:,}: make its lists shorter, or split it into several sweeps."
         shown = (
             f"{total:,}" if total < 10**15 else f"about 10^{len(str(total)) - 1}" if total < 10**4000 else "too many"
         )
-        problem = Problem(f"makes {shown} runs", spec.lines.get("grid"), key="grid", remedy=remedy)
-        raise SpecError(spec.file, [problem])
+        raise _error(spec, f"makes {shown} runs", remedy)
+    outer, inner = list(spec.grid), list(spec.repeat)
+    if len(outer) * len(inner) > _PAIRS:
+        outer, inner = _merged(spec, outer), _merged(spec, inner)
+    grid = [Product((*left.axes, *right.axes)) for left in outer for right in inner]
     summary = _describe(spec)
-    blocks = [Block(part) for part in _merged(grid)]
+    blocks = [Block(part) for part in _merged(spec, grid)]
     rules = matchers(spec, [block.product for block in blocks])
     excluded = _exclude(blocks, rules)
-    included = [Block(part) for part in _merged(list(spec.include))]
+    included = [Block(part) for part in _merged(spec, list(spec.include))]
     first = sum(block.size for block in blocks)
     blocks += included
     dropped = _drop_repeated(blocks)
@@ -49,15 +53,28 @@ def expand(spec: Spec) -> Points:
         summary += f" + {sum(block.size for block in included):,} included"
     if not kept:
         problem = Problem(f"leaves none of the {first + excluded:,} runs", spec.lines.get("exclude"), key="exclude")
-        raise SpecError(spec.file, [problem])
+        raise SpecError(spec.shown, [problem])
     repeat = tuple(dict.fromkeys(name for part in spec.repeat for name in part.names))
     return Points(blocks, repeat, repeats, summary)
 
 
-def _merged(parts: list[Product]) -> list[Product]:
+def _spelled(parts: Sequence[Product]) -> int:
+    return sum(part.spelled for part in parts)
+
+
+def _error(spec: Spec, message: str, remedy: str) -> SpecError:
+    key = next((key for key in ("grid", "repeat", "include") if key in spec.lines), "grid")
+    return SpecError(spec.shown, [Problem(message, spec.lines.get(key), key=key, remedy=remedy)])
+
+
+def _merged(spec: Spec, parts: list[Product]) -> list[Product]:
     """A union of very many products costs too much to compare pair by pair: list the points of its small ones."""
     if len(parts) <= _MANY:
         return parts
+    listed = sum(part.size for part in parts if part.size <= _SMALL)
+    if listed > _LISTED:
+        remedy = f"At most {_LISTED:,} in more than {_MANY}: write fewer of them, with lists and ranges in them."
+        raise _error(spec, f"makes {listed:,} runs in {len(parts):,} small mappings", remedy)
     merged: list[Product] = []
     small: list[Product] = []
     for part in [*parts, None]:

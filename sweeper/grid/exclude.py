@@ -108,16 +108,16 @@ def matchers(spec: Spec, products: Sequence[Product]) -> list[Matcher]:
             break
         try:
             if rule.where is not None:
-                _check_names(rule, spec.file, rule.where, known)
+                _check_names(rule, spec.shown, rule.where, known)
                 found.append(WhereMatcher(rule.where))
             else:
-                tree, names = _parse(rule, spec.file, known)
-                _check_names(rule, spec.file, names, known)
-                found.append(ExpressionMatcher(rule, spec.file, tree, names))
+                tree, names = _parse(rule, spec.shown, known)
+                _check_names(rule, spec.shown, names, known)
+                found.append(ExpressionMatcher(rule, spec.shown, tree, names))
         except SpecError as error:
             problems.extend(error.problems)
     if problems:
-        raise SpecError(spec.file, problems)
+        raise SpecError(spec.shown, problems)
     return found
 
 

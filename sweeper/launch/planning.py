@@ -49,7 +49,7 @@ def plan(file: str, options: Options) -> Plan:
     template = command.template(spec)
     problems = template.check(points)
     if problems:
-        raise SpecError(spec.file, problems)
+        raise SpecError(spec.shown, problems)
     sweep = paths.SweepDir(index.runs_dir(options.runs_dir, spec.runs_dir) / spec.name)
     check_owner(sweep, spec)
     _check_folder(spec)

@@ -41,11 +41,13 @@ KEYS = (*FIELDS, *GRID_KEYS)
 class Spec:
     """What a sweep file says. Paths are absolute, times in seconds, sizes in bytes; None means not given.
 
-    ``file`` is the absolute path and ``source`` the text it was read from; ``grid``, ``repeat``, ``exclude`` and
+    ``file`` is the absolute path, ``shown`` the one that was given, which errors name, and ``source`` the text it was
+    read from; ``grid``, ``repeat``, ``exclude`` and
     ``include`` are for grid.expand. ``notify`` is a shell command unless it begins with ``https://`` or ``http://``.
     """
 
     file: str
+    shown: str
     source: str
     name: str
     command: str
@@ -102,7 +104,7 @@ def read_spec(path: str | Path, text: str | None = None) -> Spec:
         found = {}
     if reader.problems:
         raise SpecError(str(path), reader.found())
-    return Spec(file=str(file), source=source, **found)
+    return Spec(file=str(file), shown=str(path), source=source, **found)
 
 
 def _read(file: Path, shown: str) -> str:
