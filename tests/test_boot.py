@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,11 +76,21 @@ def recorder(tmp_path: Path) -> list[str]:
     return [str(program), ODD]
 
 
-def as_cron_runs(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+def as_cron_runs(line: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
     """crontab(5): the first % that has no backslash ends the command, and the backslash before a % goes away."""
     assert line.startswith("@reboot ")
     text = re.split(r"(?<!\\)%", line.removeprefix("@reboot "))[0].replace("\\%", "%")
-    return subprocess.run(["/bin/sh", "-c", text], cwd=folder, env={"PATH": "/usr/bin:/bin"}, check=True)
+    return subprocess.run(["/bin/sh", "-c", text], cwd=folder, env={"PATH": "/usr/bin:/bin", **variables}, check=True)
+
+
+def test_a_program_that_its_interpreter_does_not_find_by_itself_is_told_where_it_is(env: Env) -> None:
+    ours = str(Path(boot.__file__).resolve().parents[2])
+    assert boot.command(env) in (
+        [sys.executable, "-m", "sweeper"],  # installed
+        [f"PYTHONPATH={ours}", sys.executable, "-m", "sweeper"],
+    )
+    found = boot.command({**env, "PYTHONPATH": f"relative:{ours}"})
+    assert found[0] == sys.executable or found[0] == f"PYTHONPATH={ours}:{os.getcwd()}/relative"
 
 
 # -- cron ----------------------------------------------------------------------------------------------------------

@@ -78,6 +78,15 @@ def test_resume_leaves_retries_to_the_scheduler(shop: Workshop) -> None:
     assert sorted(shop.lines()) == ["1", "1", "2", "2"]
 
 
+def test_resume_adopts_what_runs_and_goes_on(shop: Workshop) -> None:
+    interrupted(shop, TWO.replace("[1, 2]", "[1, 2, 3]"))
+    assert control.resume(shop.sweep)
+    wait_for(lambda: shop.counts() == {model.RUNNING: 2, model.QUEUED: 1})
+    (shop.folder / "end").touch()
+    assert shop.finish() == {model.DONE: 3}
+    assert sorted(shop.lines()) == ["1", "2", "3"]
+
+
 def test_losses_count_across_resumes(shop: Workshop) -> None:
     interrupted(shop, TWO.replace("[1, 2]", "[1]"), parallel=1)
     for _ in range(3):

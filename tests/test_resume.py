@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from sweeper import control, folders, index, launch, model, paths, procs
 from sweeper.store import open_store
 from tests.conftest import ROOT, Workshop, processes_of, say, wait_for
+from tests.test_boot import as_cron_runs, words_of
 
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
 WAITS = f"command: 'echo {{x}} $SWEEP_ATTEMPT >> tally-%s; {UNTIL_GO}'\ngrid: {{x: [1, 2, 3]}}\n"
@@ -110,6 +113,34 @@ def test_exactly_what_was_running_goes_on(house: House, monkeypatch: pytest.Monk
     assert len(house.lines("tally-stopped")) == len(house.lines("tally-paused")) == 1
     assert house.states("stopped")[model.DONE] == house.states("paused")[model.DONE] == 0
     assert "no sweep was interrupted" in house.say("resume", "--all")
+
+
+@pytest.mark.parametrize("way", ["cron", "systemd"])
+def test_what_at_boot_wrote_goes_on_with_real_sweeps(house: House, way: str) -> None:
+    """Typed in a copy of which nothing is installed, so that only what was written can tell where it is."""
+    tools, clone, table = house.folder / "tools", house.folder / "clone", house.folder / "table"
+    tools.mkdir()
+    shutil.copytree(ROOT / "sweeper", clone / "sweeper", ignore=shutil.ignore_patterns("__pycache__"))
+    crontab = f'#!/bin/sh\n[ "$1" = - ] && exec cat >{table}; exec cat {table} 2>/dev/null\n'
+    for name, script in (("crontab", crontab), ("systemctl", f"#!/bin/sh\nexit {int(way == 'cron')}\n")):
+        (tools / name).write_text(script)
+        (tools / name).chmod(0o755)
+    house.begin("s")
+    variables = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    variables.pop("PYTHONPATH", None)
+    typed = [sys.executable, "-m", "sweeper", "resume", "--at-boot", "--yes"]
+    subprocess.run(typed, cwd=clone, env=variables, check=True, capture_output=True)
+    house.reboot()
+    home = os.environ["HOME"]
+    if way == "cron":
+        as_cron_runs(table.read_text().strip(), house.folder, HOME=home)
+    else:
+        unit = (Path(home) / ".config/systemd/user/sweep-resume.service").read_text()
+        subprocess.run(words_of(unit), cwd="/", env={"HOME": home}, check=True, capture_output=True)
+    wait_for(lambda: house.lines("tally-s") == ["1 1", "1 2"])
+    house.go()
+    wait_for(lambda: not launch.alive(house.sweep_of("s")))
+    assert house.states("s")[model.DONE] == 3
 
 
 @pytest.mark.parametrize("order", [(signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)])

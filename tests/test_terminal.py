@@ -158,6 +158,17 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_shows_the_table_below(terminal: T
     assert cursor_is_there(terminal)
 
 
+def test_ctrl_s_at_the_live_table_holds_nothing_up(terminal: Terminal) -> None:
+    terminal.give("sweep s.yaml --parallel 2; echo status=$?")
+    terminal.wait("2 running", "Ctrl-C leaves it running")
+    terminal.type("C-s")
+    (terminal.folder / "end").touch()
+    assert terminal.shop.finish() == {"done": 2, "failed": 1}
+    assert "2 running" in terminal.screen, "it stands still"
+    terminal.type("C-q")
+    terminal.wait("best:", "status=1")
+
+
 def test_a_terminal_that_is_closed_changes_nothing(terminal: Terminal) -> None:
     terminal.give("sweep s.yaml --parallel 2")
     terminal.wait("2 running", "Ctrl-C leaves it running")

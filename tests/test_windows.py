@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -107,6 +108,22 @@ def test_a_window_that_is_closed_stops_its_run_alone(shop: Workshop) -> None:
     assert outcome.reason == "its window was closed"
     go(shop)
     assert shop.finish() == {"done": 3, "stopped": 1}
+
+
+@pytest.mark.parametrize("parallel", [None, 2])
+def test_ctrl_s_in_every_window_holds_nothing_up(shop: Workshop, parallel: int | None) -> None:
+    work = f"echo hello {{x}}; {UNTIL_GO}; head -c 300000 /dev/zero | tr '\\0' y; echo; echo end"
+    shop.launch(f"command: {json.dumps(work)}\ngrid: {{x: [1, 2, 3]}}\n", parallel)
+    wait_for(lambda: all(shop.state(number) == model.RUNNING for number in range(1, (parallel or 1) + 1)))
+    panes = shop.tmux("list-panes", "-s", "-t", "=sweep-s:", "-F", "#{pane_id}").split()
+    assert len(panes) >= (parallel or 0) + 1
+    for pane in panes:
+        shop.tmux("send-keys", "-t", pane, "C-s")
+    go(shop)
+    assert shop.finish() == {"done": 3}
+    for number in (1, 2, 3):
+        text = shop.log(number).replace(b"^S", b"")  # where the terminal shows it
+        assert text == b"hello %d\r\n" % number + b"y" * 300_000 + b"\r\nend\r\n"
 
 
 @pytest.mark.parametrize("parallel", [None, 2])

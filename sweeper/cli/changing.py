@@ -103,7 +103,7 @@ def at_boot(*, install: bool, yes: bool) -> int:
         found = boot.remove(os.environ)
         print(f"removed: {', '.join(found)}" if found else "nothing was installed")
         return 0
-    plan = boot.plan([sys.executable, "-m", "sweeper"], os.environ)
+    plan = boot.plan(boot.command(os.environ), os.environ)
     print(plan.shown())
     if not yes and not _ask("Write this?"):
         return 2

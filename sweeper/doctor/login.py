@@ -53,18 +53,19 @@ def _session_fails() -> str:
     from sweeper import tmux as server
 
     with tempfile.TemporaryDirectory(prefix="sweep-doctor-", dir="/tmp") as folder, _variable("TMUX_TMPDIR", folder):
+        said = ""
         try:
             first = server.new_session("doctor", folder, ["cat"])
+            said = "it closes again at once"
             name = server.session_of(folder)  # a hook may have renamed it
-            if name is None:
-                return f"it closes again at once{server.obstacles()}"
-            server.spare_hooks(name)
-            second = server.new_window(name, "doctor", ["cat"])
-            if server.window_of(first.pane) and server.window_of(second.pane):
-                return ""
-            return f"its windows close again at once{server.obstacles()}"
+            if name is not None:
+                server.spare_hooks(name)
+                second = server.new_window(name, "doctor", ["cat"])
+                said = "" if server.window_of(first.pane) and server.window_of(second.pane) else said
         except SweepError as error:
-            return str(error) if "tmux.conf" in str(error) else f"{error}{server.obstacles()}"
+            said = said or str(error)
+        try:
+            return f"{said}{server.obstacles()}" if said and "tmux.conf" not in said else said
         finally:
             ask("tmux", "-L", server.SERVER, "kill-server")
 
