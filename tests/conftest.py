@@ -273,18 +273,22 @@ def shop(private: Path) -> Workshop:
 # -- disks -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def runs_disk(private: Path) -> Iterator[Path]:
-    """The runs folder on a small file system of its own, in memory."""
-    place = private / "runs"
+def memory_disk(place: Path, size: str) -> Iterator[Path]:
+    """A small file system of its own, in memory, mounted there; the test is skipped where that cannot be."""
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("mounting a disk needs root")
-    made = mount("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place))
+    made = mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place))
     if made.returncode != 0:
         pytest.skip(f"a disk cannot be mounted here: {made.stderr}")
     yield place
     unmount(place)
+
+
+@pytest.fixture
+def runs_disk(private: Path) -> Iterator[Path]:
+    """The runs folder on a disk of 4 MB."""
+    yield from memory_disk(private / "runs", "4m")
 
 
 def unmount(place: Path) -> None:

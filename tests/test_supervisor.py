@@ -16,7 +16,7 @@ import pytest
 from filelock import lock_descriptor
 
 from sweeper import folders, model, paths, procs
-from tests.conftest import processes_of, wait_for
+from tests.conftest import memory_disk, processes_of, wait_for
 from tests.supervision import Hand, Supervised
 
 PYTHON = shlex.quote(sys.executable)
@@ -453,20 +453,7 @@ def test_a_folder_deleted_while_it_runs_is_told(hand: Hand) -> None:
 
 @pytest.fixture
 def small_disk(private: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
-    import subprocess
-
-    place = private / "disk"
-    place.mkdir()
-    if os.getuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if made.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {made.stderr}")
-    yield place
-    wait_for(lambda: subprocess.run(["umount", str(place)], check=False).returncode == 0, 10, "the unmounting")
+    yield from memory_disk(private / "disk", "1m")
 
 
 def test_a_full_disk_holds_the_run_and_loses_no_byte(small_disk: Path) -> None:
