@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 
 from sweeper.store.file import connect
@@ -51,6 +49,9 @@ def _alone(path: Path) -> sqlite3.Connection:
 
 
 def _with_log(path: Path) -> sqlite3.Connection:
+    import shutil  # seldom needed, and 8 ms of every command
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
     try:
         for suffix in ("", "-wal"):  # the log last: it holds whatever a checkpoint changed meanwhile
