@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,3 +62,27 @@ class SpecError(InputError):
             remedy = f"\n    {problem.remedy}" if problem.remedy else ""
             lines.append(f"{where}:{key} {problem.message}{remedy}")
         return lines
+
+
+class RequestError(InputError):
+    """GPUs that are asked for and can never be had; ``problem`` names the key of the sweep file that asks too much.
+
+    Whoever knows where it was written says so: in a file (SpecError), or on the command line (``typed``).
+    """
+
+    def __init__(self, key: str, message: str, remedy: str) -> None:
+        self.problem = Problem(message, key=key, remedy=remedy)
+        super().__init__(f"{key}: {message}\n    {remedy}")
+
+    def typed(self) -> InputError:
+        """The same in the words of the command line: ``--gpus 0`` for ``gpus: 0``."""
+        problem = self.problem
+        text = _KEYS.sub(lambda found: f"--{_flag(found[1])} ", f"{problem.message}\n    {problem.remedy}")
+        return InputError(f"--{_flag(problem.key)}: {text}")
+
+
+_KEYS = re.compile(r"\b(gpus_allowed|gpus|gpu_memory|per_gpu|keep_free): ")
+
+
+def _flag(key: str) -> str:
+    return key.replace("_", "-")

@@ -34,6 +34,8 @@ class Value:
     text: str | None = None
 
 
+MAX_SHARE = 16  # runs on one GPU; each has a lock of its own there
+
 Params = Mapping[str, Value]
 
 

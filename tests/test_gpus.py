@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sweeper import gpus, launch
-from sweeper.errors import InputError
+from sweeper.errors import InputError, SpecError
 from sweeper.lease import claims, devices, evidence, remains, turns
 from sweeper.lease.claims import WAITING, Claim
 from sweeper.lease.devices import Gpu, Machine
@@ -145,11 +145,92 @@ def test_a_file_that_asks_for_gpus_where_there_are_none_is_told_so(
         planned(shop, f"{asked}\n")
     key = asked.partition(":")[0]
     assert str(error.value).startswith(
-        f"{shop.file}:3: {key} asks for GPUs, but CUDA_VISIBLE_DEVICES (or its like) hides"
+        f"{shop.file}:3: {key}: asks for GPUs, but CUDA_VISIBLE_DEVICES (or its like) hides"
     )
     assert planned(shop, f"{asked}\ngpus: 0\n").request.count == 0
-    with pytest.raises(InputError, match=r"(?s)^--gpus-allowed asks for GPUs, but .*give --gpus 0$"):
+    with pytest.raises(InputError, match=r"(?s)^--gpus-allowed: asks for GPUs, but .*write --gpus 0$"):
         planned(shop, "", gpus_allowed=(0,))
+
+
+FEWER = "Ask for fewer, or allow more (gpus_allowed, CUDA_VISIBLE_DEVICES)."
+THERE = "Choose from those of this machine: 0, 1, 2, 3."
+LESS = "Ask for less; a driver always takes a little of it."
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "remedy"),
+    [
+        ("gpus: 5", "gpus: asks for 5 GPUs, and only 4 may be used here: 0, 1, 2, 3", FEWER),
+        (
+            "gpus_allowed: [0, 9]",
+            "gpus_allowed: there is no GPU 9 here",
+            "Choose from those of this machine: 0, 1, 2, 3.",
+        ),
+        ("per_gpu: 17", "per_gpu: must be a whole number from 1 to 16 and is '17'", ""),
+        (
+            "gpu_memory: 100GB",
+            (
+                "gpu_memory: 100.0 GB can never be free on 1 GPU: of those that may be used none has so much, and the "
+                "largest has 40.0 GB in all"
+            ),
+            LESS,
+        ),
+        (
+            "keep_free: 4",
+            "keep_free: 4 for others and 1 for each run are more than there are: this machine has 4 GPUs",
+            "Keep fewer free, or ask for fewer.",
+        ),
+        ("gpu_memory: 8", "gpu_memory: is only 8 bytes", "Write 8GB or 8MB."),
+        ("busy_above: 500", "busy_above: is only 500 bytes", "Write 500GB or 500MB."),
+        ("gpu_memory: 1kB", "gpu_memory: is only 1,000 bytes", "Write it like 8GB or 500MB."),
+    ],
+)
+def test_what_a_file_can_never_have_is_told_with_its_line(
+    machine: StandIn, shop: Workshop, asked: str, message: str, remedy: str
+) -> None:
+    with pytest.raises(SpecError) as error:
+        planned(shop, f"{asked}\n")
+    where, _, said = str(error.value).partition(" ")
+    assert where in (f"{shop.file}:3:", "s.yaml:3:")
+    assert said == message + (f"\n    {remedy}" if remedy else "")
+
+
+def test_what_was_typed_is_told_as_it_was_typed(machine: StandIn, shop: Workshop) -> None:
+    with pytest.raises(InputError, match=r"^--gpus: asks for 5 GPUs, and only 4 may be used here"):
+        planned(shop, "gpus: 1\n", gpus=5)
+    with pytest.raises(InputError, match=r"^--gpus-allowed: there is no GPU 9 here\n"):
+        planned(shop, "gpus_allowed: [0]\n", gpus_allowed=(9,))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--gpus", "5"), "--gpus: asks for 5 GPUs, and only 4 may be used here: 0, 1, 2, 3"),
+        (("--gpus-allowed", "9"), "--gpus-allowed: there is no GPU 9 here"),
+        (("--gpu-memory", "99GB"), "--gpu-memory: 99.0 GB can never be free on 1 GPU"),
+        (("--gpu-memory", "8"), "--gpu-memory 8: that is only 8 bytes; write it like 8GB or 500MB"),
+        (("--gpu-memory", "much"), "--gpu-memory 'much' is not a size: write 8GB, 500MB"),
+        (("--per-gpu", "17"), "--per-gpu: 17 runs cannot share a GPU\n    Let 1 to 16 share it."),
+    ],
+)
+def test_what_run_one_can_never_have_is_told_as_it_was_typed(
+    machine: StandIn, shop: Workshop, asked: tuple[str, str], said: str
+) -> None:
+    done = run_one(*asked, "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"sweep: {said}")
+
+
+def test_a_sweep_inside_of_run_one_is_refused_at_launch(machine: StandIn, shop: Workshop) -> None:
+    shop.file.write_text("command: 'true'\ngrid: {x: [1]}\n")
+    done = run_one("--", sys.executable, "-m", "sweeper", str(shop.file), "--serial")
+    assert done.returncode == 2
+    assert "GPU until it ends, and nothing in it may wait for others\n    Write gpus: 0 to use what it" in done.stderr
+    assert not shop.sweep.path.exists()
+    shop.file.write_text("command: echo $CUDA_VISIBLE_DEVICES {x} > seen\ngrid: {x: [1]}\ngpus: 0\n")
+    done = run_one("--gpus-allowed", "2", "--", sys.executable, "-m", "sweeper", str(shop.file), "--serial")
+    assert done.returncode == 0, done.stderr
+    assert shop.lines("seen") == ["2 1"]
 
 
 def run_one(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -164,7 +245,7 @@ def test_run_one_that_asks_for_gpus_where_there_are_none_is_told_so(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = run_one(*asked, "--", "echo", "ran")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{asked[0]} asks for GPUs, but CUDA_VISIBLE_DEVICES (or its like) hides every GPU here" in done.stderr
+    assert f"{asked[0]}: asks for GPUs, but CUDA_VISIBLE_DEVICES (or its like) hides every GPU here" in done.stderr
     done = run_one("--", "echo", "ran")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
 
@@ -224,9 +305,9 @@ def test_what_is_asked_becomes_definite(machine: StandIn) -> None:
     assert gpus.resolve(GpuRequest(count=None, allowed=(3, 1)), found).count == 2
     assert len(gpus.resolve(GpuRequest(count=1, allowed=(2,)), found)) == 1
     assert gpus.resolve(GpuRequest(count=0), []).count == 0
-    with pytest.raises(InputError, match=r"there is no GPU 7 here; this machine has 0, 1, 2, 3"):
+    with pytest.raises(InputError, match=r"(?s)there is no GPU 7 here.*: 0, 1, 2, 3\."):
         gpus.resolve(GpuRequest(count=1, allowed=(7,)), found)
-    with pytest.raises(InputError, match="hidden by CUDA_VISIBLE_DEVICES, which leaves 0, 1"):
+    with pytest.raises(InputError, match=r"(?s)hides 3 here.*leaves \(0, 1\)"):
         gpus.resolve(GpuRequest(count=1, allowed=(3,)), found[:2])
     with pytest.raises(InputError, match="hides every GPU"):
         gpus.resolve(GpuRequest(count=1), [])

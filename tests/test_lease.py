@@ -203,8 +203,8 @@ def test_memory_counts_what_was_promised(waiter: Callable[..., Waiter], machine:
 
 def test_what_can_never_be_had_is_refused_at_once(waiter: Callable[..., Waiter]) -> None:
     for asked, words in [
-        ({"count": 5}, "only 4 GPUs may be used here"),
-        ({"allowed": (0, 9)}, "there is no GPU 9 here; this machine has 0, 1, 2, 3"),
+        ({"count": 5}, "only 4 may be used here"),
+        ({"allowed": (0, 9)}, r"there is no GPU 9 here\n    Choose from those of this machine: 0, 1, 2, 3\."),
         ({"memory": 99 * GB}, "can never be free"),
         ({"count": 4, "keep_free": 1}, "this machine has 4 GPUs"),
         ({"per_gpu": 0}, "per_gpu"),
@@ -471,13 +471,22 @@ def test_finished_runs_leave_nothing_behind(waiter: Callable[..., Waiter], locks
     assert len(left) == 1, "the last one's, since this process does not adopt what it starts"
 
 
-def test_a_command_with_a_lease_does_not_wait_for_itself(
+def test_a_command_with_a_lease_waits_for_no_other(
     waiter: Callable[..., Waiter], machine: StandIn, locks: Path
 ) -> None:
+    """It would wait for itself; or two of them, each for what the other has."""
     lease = lease_of(waiter(allowed=(0,)))
-    with pytest.raises(InputError, match="would wait for itself"):
-        Waiter(GpuRequest(count=1), {}, locks, {**os.environ, **lease.environment})
+    for allowed in ((0,), (1,)):
+        with pytest.raises(InputError, match=rf"\(pid {os.getpid()}\) holds a GPU until it ends"):
+            Waiter(
+                GpuRequest(count=1, allowed=allowed),
+                {},
+                locks,
+                {**os.environ, **lease.environment, "CUDA_VISIBLE_DEVICES": "0,1"},
+            )
+    inside = {**os.environ, **lease.environment}
     lease.close()
+    Waiter(GpuRequest(count=1), {}, locks, inside).close()
 
 
 def test_the_umask_shuts_nobody_out(driver: Drivers, machine: StandIn, locks: Path) -> None:

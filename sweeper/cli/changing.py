@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from sweeper import index, launch, model, obstacle, paths
+from sweeper.cli import words
 from sweeper.cli.printing import count_runs, plain
-from sweeper.cli.words import gpu_count
-from sweeper.errors import InputError, SweepError
+from sweeper.errors import InputError, RequestError, SweepError
 
 SHOWN = 20  # runs that are told by their number
 
@@ -157,29 +157,26 @@ def run_one(
     same_command: bool,
 ) -> int:
     from sweeper import gpus as gpu_module
-    from sweeper import runone, spec
+    from sweeper import runone
 
-    asked = gpu_count(gpus)
+    asked = words.gpu_count(gpus)
     if asked is None:
         machine = gpu_module.machine(load=False)
         asked = 1 if gpu_module.visible(os.environ, machine.gpus) else 0
-        named = "--gpus-allowed" if gpus_allowed is not None else "--gpu-memory" if gpu_memory is not None else ""
+        named = "gpus_allowed" if gpus_allowed is not None else "gpu_memory" if gpu_memory is not None else ""
         if not asked and named:
             why = gpu_module.why_none(machine)
-            raise InputError(f"{named} asks for GPUs, but {why}.\n    Leave it out, or give --gpus 0")
+            raise RequestError(named, f"asks for GPUs, but {why}", "Leave it out, or write gpus: 0").typed()
         if not asked and machine.broken:
             print(f"sweep: it gets no GPU: {gpu_module.why_none(machine)}", file=sys.stderr, flush=True)
-    memory = 0
-    if gpu_memory is not None:
-        try:
-            memory = spec.parse_size(gpu_memory)
-        except ValueError as error:
-            raise InputError(f"--gpu-memory {gpu_memory}: {error}") from None
     request = model.GpuRequest(
         count=None if asked == "all" else int(asked),
         allowed=gpus_allowed,
         per_gpu=per_gpu,
-        memory=memory,
+        memory=0 if gpu_memory is None else words.gpu_memory(gpu_memory),
         ignore_others=ignore_others,
     )
-    return int(runone.run_one(argv, request, no_wait=no_wait, same_command=same_command))
+    try:
+        return int(runone.run_one(argv, request, no_wait=no_wait, same_command=same_command))
+    except RequestError as error:
+        raise error.typed() from None

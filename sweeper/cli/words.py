@@ -152,6 +152,19 @@ def gpu_count(text: str | None) -> int | str | None:
     return text if text is None or text == "all" else number("gpus", text)
 
 
+def gpu_memory(text: str) -> int:
+    """The value of --gpu-memory in bytes. Raises InputError."""
+    from sweeper.spec import parse_size, too_small
+
+    try:
+        found = parse_size(text)
+    except InputError as error:
+        raise InputError(f"--gpu-memory {error}") from None
+    if too_small(found):
+        raise InputError(f"--gpu-memory {text}: that is only {found:,} bytes; write it like 8GB or 500MB")
+    return found
+
+
 def listing(value: str | None) -> tuple[str, ...]:
     """``a,b`` as a tuple; nothing as an empty one."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sweeper import command, folders, index, paths
 from sweeper.command import Template
-from sweeper.errors import InputError, SpecError
+from sweeper.errors import InputError, RequestError, SpecError
 from sweeper.grid import Points, expand
 from sweeper.model import GpuRequest
 from sweeper.spec import Spec, read_spec
@@ -91,6 +91,8 @@ def _gpus(spec: Spec, options: Options) -> tuple[GpuRequest, int, list[str]]:
     if asked == 0:
         return GpuRequest(count=0), 0, []
     from sweeper import gpus
+    from sweeper.lease.folder import choose
+    from sweeper.lease.roll import refuse_nested
 
     machine = gpus.machine(load=False)
     visible = gpus.visible(os.environ, machine.gpus)
@@ -107,19 +109,28 @@ def _gpus(spec: Spec, options: Options) -> tuple[GpuRequest, int, list[str]]:
         ignore_others=spec.ignore_others,
         keep_free=spec.keep_free,
     )
-    usable = gpus.resolve(request, visible, machine)
+    try:
+        usable = gpus.resolve(request, visible, machine)
+        refuse_nested(choose(), os.environ)
+    except RequestError as error:
+        raise _located(error, spec, options) from None
     return request, len(usable), notes
+
+
+def _located(error: RequestError, spec: Spec, options: Options) -> InputError:
+    """Where it was written: on the command line, else in which line of the file."""
+    key = error.problem.key
+    if getattr(options, key, None) is not None:
+        return error.typed()
+    return SpecError(spec.file, [replace(error.problem, line=spec.lines.get(key))])
 
 
 def _check_unasked(spec: Spec, options: Options, why: str) -> None:
     """Where there are no GPUs, a file that names some, or their memory, asks for what it cannot have."""
-    if options.gpus_allowed is not None:
-        raise InputError(f"--gpus-allowed asks for GPUs, but {why}.\n    Leave it out, or give --gpus 0")
     for key in ("gpus_allowed", "gpu_memory"):
-        if getattr(spec, key):
-            line = spec.lines.get(key)
-            where = spec.file if line is None else f"{spec.file}:{line}"
-            raise InputError(f"{where}: {key} asks for GPUs, but {why}.\n    Remove it, or write gpus: 0")
+        if getattr(options, key, None) is not None or getattr(spec, key):
+            error = RequestError(key, f"asks for GPUs, but {why}", "Leave it out, or write gpus: 0")
+            raise _located(error, spec, options)
 
 
 def _parallel(options: Options, request: GpuRequest, usable: int) -> int | None:

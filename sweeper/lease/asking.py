@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.errors import InputError
+from sweeper.errors import RequestError
 from sweeper.lease import devices
 from sweeper.lease.devices import Gpu, Machine
-from sweeper.model import GpuRequest
-
-MAX_SHARE = 16  # runs on one GPU; each has a lock of its own there
+from sweeper.model import MAX_SHARE, GpuRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +75,35 @@ def resolve(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine | None = 
         return Asked(0, ())
     machine = devices.machine(load=False) if machine is None else machine
     if not gpus:
-        way = (
-            "Unset it, or write"
-            if machine.gpus
-            else "See what nvidia-smi says, or write"
-            if machine.broken
-            else "Write"
-        )
-        raise InputError(f"gpus: {_count(request)} asked for, but {why_none(machine)}.\n    {way} gpus: 0")
+        raise RequestError("gpus", f"asks for {_number(request.count)}, but {why_none(machine)}", _way_out(machine))
     allowed = _allowed(request, gpus, machine)
     count = len(allowed) if request.count is None else request.count
     if not 1 <= request.per_gpu <= MAX_SHARE:
-        raise InputError(f"per_gpu: {request.per_gpu} is not between 1 and {MAX_SHARE}")
+        raise RequestError("per_gpu", f"{request.per_gpu} runs cannot share a GPU", f"Let 1 to {MAX_SHARE} share it.")
     if count < 0:
-        raise InputError(f"gpus: {count} is no number of GPUs: write 0 or more, or all")
+        raise RequestError("gpus", f"{count} is no number of GPUs", "Write 0 or more, or all.")
     if count > len(allowed):
-        raise InputError(
-            f"gpus: {count} asked for, but only {_numbered(len(allowed))} may be used here: {_handles(allowed)}.\n"
-            "    Ask for fewer, or allow more (gpus_allowed, CUDA_VISIBLE_DEVICES)"
+        raise RequestError(
+            "gpus",
+            f"asks for {_number(count)}, and only {len(allowed)} may be used here: {_handles(allowed)}",
+            "Ask for fewer, or allow more (gpus_allowed, CUDA_VISIBLE_DEVICES).",
         )
     if count + request.keep_free > len(machine.gpus):
-        raise InputError(
-            f"gpus: {count} with keep_free: {request.keep_free} can never be had: this machine has "
-            f"{_numbered(len(machine.gpus))}.\n    Ask for fewer, or keep fewer free"
+        raise RequestError(
+            "keep_free",
+            f"{request.keep_free} for others and {count} for each run are more than there are: this machine has "
+            f"{_number(len(machine.gpus))}",
+            "Keep fewer free, or ask for fewer.",
         )
     large = [gpu for gpu in allowed if gpu.memory_total >= request.memory]
     if len(large) < count:
         most = max(gpu.memory_total for gpu in allowed)
-        raise InputError(
-            f"gpu_memory: {request.memory / 1e9:.1f} GB can never be free on {_numbered(count)}: "
-            f"the largest allowed here has {most / 1e9:.1f} GB in all"
+        many = f"{len(large) or 'none'} {'have' if len(large) > 1 else 'has'} so much"
+        raise RequestError(
+            "gpu_memory",
+            f"{request.memory / 1e9:.1f} GB can never be free on {_number(count)}: of those that may be used {many}, "
+            f"and the largest has {most / 1e9:.1f} GB in all",
+            "Ask for less; a driver always takes a little of it.",
         )
     return Asked(count, tuple(large) if request.count is not None else tuple(allowed))
 
@@ -125,24 +122,29 @@ def _allowed(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine) -> list
     exist = sorted({gpu.index for gpu in machine.gpus})
     wrong = [index for index in request.allowed if index not in exist]
     if wrong:
-        raise InputError(
-            f"gpus_allowed: there is no GPU {wrong[0]} here; this machine has {', '.join(map(str, exist))}"
+        here = ", ".join(map(str, exist))
+        raise RequestError(
+            "gpus_allowed", f"there is no GPU {wrong[0]} here", f"Choose from those of this machine: {here}."
         )
     allowed = [gpu for gpu in gpus if gpu.index in request.allowed]
     if not allowed:
-        raise InputError(
-            f"gpus_allowed: {', '.join(map(str, request.allowed))} are all hidden by CUDA_VISIBLE_DEVICES, "
-            f"which leaves {_handles(gpus)}"
+        raise RequestError(
+            "gpus_allowed",
+            f"CUDA_VISIBLE_DEVICES (or its like) hides {', '.join(map(str, request.allowed))} here",
+            f"Choose from those that it leaves ({_handles(gpus)}), or unset it.",
         )
     return allowed
 
 
-def _count(request: GpuRequest) -> str:
-    return "all" if request.count is None else str(request.count)
+def _way_out(machine: Machine) -> str:
+    """What to do where no GPU may be used."""
+    if machine.gpus:
+        return "Unset it, or write gpus: 0"
+    return "See what nvidia-smi says, or write gpus: 0" if machine.broken else "Write gpus: 0"
 
 
-def _numbered(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
+def _number(count: int | None) -> str:
+    return "all GPUs" if count is None else "1 GPU" if count == 1 else f"{count} GPUs"
 
 
 def _handles(gpus: Sequence[Gpu]) -> str:

@@ -12,7 +12,7 @@ import os
 import socket
 
 from sweeper.errors import SweepError
-from sweeper.lease.asking import MAX_SHARE
+from sweeper.model import MAX_SHARE
 
 _PORTS = (20000, 32768)  # above well-known services, below the ports that Linux hands out by itself
 

@@ -20,10 +20,10 @@ from filelock import lock_descriptor
 from sweeper import procs
 from sweeper.errors import SweepError
 from sweeper.lease import claims, guard
-from sweeper.lease.asking import MAX_SHARE
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
 from sweeper.lease.folder import unwritable
+from sweeper.model import MAX_SHARE
 from sweeper.paths import clean
 
 PR_GET_CHILD_SUBREAPER = 37

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeper import procs
-from sweeper.errors import InputError
-from sweeper.lease import asking, claims
+from sweeper.errors import RequestError
+from sweeper.lease import claims
 from sweeper.lease.claims import Claim
 from sweeper.lease.evidence import Use
 
@@ -50,14 +50,19 @@ class Roll:
                 (folder / claim.name).unlink(missing_ok=True)
 
 
-def refuse_nested(folder: Path, env: Mapping[str, str], asked: asking.Asked) -> None:
-    """A command that holds its GPUs until this one ends must not make this one wait for them. Raises InputError."""
+def refuse_nested(folder: Path, env: Mapping[str, str]) -> None:
+    """Nobody waits for GPUs for whose sake others are held: he might wait for himself, or two for each other, for ever.
+    Raises RequestError in a command that holds some until it ends."""
     name = env.get("SWEEP_LEASE", "")
-    for claim in claims.read_all(folder):
+    for claim in claims.read_all(folder) if name else ():
         if claim.name == name and claim.live:
-            left = [gpu for gpu in asked.allowed if gpu.uuid not in claim.gpus]
-            if len(left) < asked.count:
-                raise InputError(
-                    "the command that this is started from holds the GPUs that are asked for, and would wait for "
-                    "itself.\n    They are its own already: write gpus: 0 here, or start this outside of it"
-                )
+            raise RequestError(
+                "gpus",
+                f"the command that this is started from (pid {claim.pid}) holds {_numbered(len(claim.gpus))} until it "
+                "ends, and nothing in it may wait for others",
+                "Write gpus: 0 to use what it holds, let it ask for all of them at once, or start this outside of it.",
+            )
+
+
+def _numbered(count: int) -> str:
+    return "a GPU" if count == 1 else f"{count} GPUs"

@@ -62,7 +62,7 @@ class Waiter:
         self.folder = places.choose() if folder is None else folder
         self._over: dict[str, Claim] = {}
         self._gpus = {gpu.uuid: gpu for gpu in machine.gpus}  # all that were ever seen
-        roll.refuse_nested(self.folder, environment, asked)
+        roll.refuse_nested(self.folder, environment)
         self._wake = Wake(self.folder)
         pid = int(who.get("pid", os.getpid()))
         self.claim = Claim(

@@ -14,7 +14,7 @@ from sweeper.spec.generators import MAX_POINTS
 from sweeper.spec.gridform import ONE_POINT, check_name, read_grid, read_include
 from sweeper.spec.nodes import Mapping, YamlError, kind_of, quoted
 from sweeper.spec.options import Product
-from sweeper.spec.reader import MAX_PROBLEMS, Reader, nearest, parse_duration, parse_size
+from sweeper.spec.reader import MAX_PROBLEMS, Reader, nearest, parse_duration, parse_size, too_small
 from sweeper.spec.rules import Rule, read_exclude
 from sweeper.spec.schema import GRID_KEYS, schema
 from sweeper.spec.values import usable_name
@@ -31,6 +31,7 @@ __all__ = [
     "parse_size",
     "read_spec",
     "schema",
+    "too_small",
 ]
 
 MAX_BYTES = 4_000_000

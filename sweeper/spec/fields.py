@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sweeper.model import MAX_SHARE
 from sweeper.spec import values
 
 _DURATION = {
@@ -15,7 +16,8 @@ _DURATION = {
 }
 _SIZE = {
     "anyOf": [
-        {"type": "integer", "minimum": 0},
+        {"const": 0},
+        {"type": "integer", "minimum": 1_000_000},
         {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt]?[iI]?[bB])?$"},
     ]
 }
@@ -77,7 +79,9 @@ FIELDS: dict[str, Field] = {
         {"anyOf": [_integer(0), {"type": "array", "items": _integer(0), "minItems": 1}]},
         values.indices,
     ),
-    "per_gpu": Field("Runs that share one GPU. Default: 1.", _integer(1), values.count(1, 1000), 1),
+    "per_gpu": Field(
+        "Runs that share one GPU. Default: 1.", {**_integer(1), "maximum": MAX_SHARE}, values.count(1, MAX_SHARE), 1
+    ),
     "gpu_memory": Field("Start a run only where so much GPU memory is free: 8GB.", _SIZE, values.size, 0),
     "busy_above": Field(
         "A GPU with more memory than this in use by others is not free. Default: 500MB.",

@@ -51,6 +51,11 @@ def parse_size(text: str | int | float) -> int:
     return int(float(match[1]) * _SIZES[unit])
 
 
+def too_small(size: int) -> bool:
+    """Whether nobody can mean so little of a GPU's memory: its unit was forgotten. 0 means no matter."""
+    return 0 < size < 1_000_000
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` that is most likely meant, or None."""
     names = [name for name in known if abs(len(name) - len(word)) <= max(3, len(word) // 2)][:2000]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sweeper import paths
 from sweeper.errors import InputError
 from sweeper.spec.nodes import Mapping, Node, Scalar, Sequence, kind_of, quoted
-from sweeper.spec.reader import Reader, parse_duration, parse_size
+from sweeper.spec.reader import Reader, parse_duration, parse_size, too_small
 
 Read = Callable[[Reader, Node, str], Any | None]  # None where a mistake was reported
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -121,7 +121,13 @@ def positive(reader: Reader, node: Node, key: str) -> float | None:
 
 
 def size(reader: Reader, node: Node, key: str) -> int | None:
+    """Bytes of a GPU's memory."""
     size_in_bytes: int | None = _by(parse_size, reader, node, key)
+    if size_in_bytes is not None and too_small(size_in_bytes):
+        text = node.text if isinstance(node, Scalar) else ""
+        remedy = f"Write {text}GB or {text}MB." if text.isdigit() else "Write it like 8GB or 500MB."
+        reader.add(node, key, f"is only {size_in_bytes:,} bytes", remedy)
+        return None
     return size_in_bytes
 
 
