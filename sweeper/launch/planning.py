@@ -122,7 +122,7 @@ def _located(error: RequestError, spec: Spec, options: Options) -> InputError:
     key = error.problem.key
     if getattr(options, key, None) is not None:
         return error.typed()
-    return SpecError(spec.file, [replace(error.problem, line=spec.lines.get(key))])
+    return SpecError(spec.shown, [replace(error.problem, line=spec.lines.get(key))])
 
 
 def _check_unasked(spec: Spec, options: Options, why: str) -> None:
