@@ -167,7 +167,7 @@ def tmux_socket(sockets: Path, uid: int | None = None) -> Path:
 
 def end_tmux(sockets: Path, uid: int | None = None) -> None:
     """End the private server, by its socket, as the user that it belongs to."""
-    command = [TMUX, "-S", tmux_socket(sockets, uid), "kill-server"]
+    command = [TMUX, "-S", str(tmux_socket(sockets, uid)), "kill-server"]
     subprocess.run(command, capture_output=True, check=False, user=uid)
 
 

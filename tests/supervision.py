@@ -139,11 +139,11 @@ class Supervised:
                     self.heard.remove(message)
                     return message
             try:
-                message = self.channel.wait(max(0.01, deadline - time.monotonic()))
+                fresh = self.channel.wait(max(0.01, deadline - time.monotonic()))
             except EOFError:
-                message = None
-            assert message is not None, f"no {kind}; heard {self.heard}, shown {bytes(self.shown[-500:])!r}"
-            self.heard.append(message)
+                fresh = None
+            assert fresh is not None, f"no {kind}; heard {self.heard}, shown {bytes(self.shown[-500:])!r}"
+            self.heard.append(fresh)
 
     def prepare(self, run: paths.RunDir) -> None:
         self.run_dir = run

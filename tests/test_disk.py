@@ -120,7 +120,7 @@ def disk(private: Path) -> Iterator[Path]:
         pytest.skip("mounting a disk needs root")
     with open(image, "wb") as file:
         file.truncate(16_000_000)
-    for words in (["mkfs.ext4", "-q", "-F", image], ["mount", "-o", "loop", image, place]):
+    for words in (["mkfs.ext4", "-q", "-F", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
         try:
             made = subprocess.run(words, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:

@@ -18,6 +18,7 @@ import pytest
 
 from sweeper import control, folders, launch, model, paths, procs
 from sweeper.errors import InputError
+from sweeper.store import Store
 from tests.conftest import Workshop, processes_of, wait_for
 
 COUNTED = """
@@ -158,7 +159,7 @@ def test_a_canary_stops_the_sweep_with_its_reason(shop: Workshop) -> None:
 def test_too_many_failures_stop_the_sweep(shop: Workshop) -> None:
     found = shop.run("command: 'exit {x}'\ngrid: {x: {range: [0, 20]}}\nmax_failures: 3\n", 1)
     assert found["failed"] == 3
-    assert "max_failures" in shop.ask(lambda store: store.wish().why)
+    assert "max_failures" in shop.ask(Store.wish).why
 
 
 # -- who launches ------------------------------------------------------------------------------------------------------

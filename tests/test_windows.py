@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,13 +54,17 @@ def test_each_run_has_a_window_with_its_output_and_its_parameters_as_name(shop: 
     wait_for(lambda: not shop.tmux("list-sessions"), what="the session's end when all went well")
 
 
+def told_of_holder(shop: Workshop, run: str) -> bool:
+    return "held by" in shown(shop, run)
+
+
 def test_the_window_of_a_run_that_waits_has_its_name_and_is_found(shop: Workshop, machine: StandIn) -> None:
     waiter = Waiter(GpuRequest(count=None), {"command": "python train.py"})
     lease = waiter.try_acquire()
     assert lease is not None
     shop.launch(f"{WAITING}gpus: 1", 2)
     for run in ("1,x=1", "2,x=2"):
-        wait_for(lambda run=run: "held by" in shown(shop, run), what=str(windows(shop)))
+        wait_for(partial(told_of_holder, shop, run), what=str(windows(shop)))
         text = " ".join(shown(shop, run).split())
         assert text.startswith(f"sweep: run {run[0]} waits for GPU 0, held by ")
         assert f": python train.py (pid {os.getpid()}, since " in text
