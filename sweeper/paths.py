@@ -169,11 +169,14 @@ def replace(path: Path, text: str, *, mode: int = 0o644, sync: bool = False) -> 
     beside = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile would cost each supervisor 8 ms of imports
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            file.flush()
+        try:
+            left = text.encode("utf-8", "surrogateescape")
+            while left:
+                left = left[os.write(descriptor, left) :]
             if sync:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         crashpoint(f"written {path.name}")
         os.replace(beside, path)
         crashpoint(f"renamed {path.name}")

@@ -41,6 +41,12 @@ class Running:
         self.shell: shell.Shell | None = None
         self.relay: Relay | None = None
         self.attempt: Attempt | None = None
+        self.attempts = 0  # so many there were before, known once its lock is held
+        # Looked up ahead: between its turn and its command nothing is done that could be done before.
+        self.pid = os.getpid()
+        self.start_ticks = procs.start_ticks(self.pid) or 0
+        self.host = socket.gethostname()
+        self.boot_id = procs.boot_id()
         self.status: int | None = None
         self.began = 0.0
         self.kernel = oom.counter()
@@ -89,13 +95,13 @@ class Running:
     ) -> Attempt:
         """Write the attempt and let the command go. Raises OSError; then nothing has begun."""
         assert self.shell is not None
-        number = folders.history(self.run).attempts + 1
+        number = self.attempts + 1
         attempt = Attempt(
             number=number,
-            pid=os.getpid(),
-            start_ticks=procs.start_ticks(os.getpid()) or 0,
-            host=socket.gethostname(),
-            boot_id=procs.boot_id(),
+            pid=self.pid,
+            start_ticks=self.start_ticks,
+            host=self.host,
+            boot_id=self.boot_id,
             gpus=gpus,
             log_offset=os.fstat(self.log).st_size,
             started=time.time(),
@@ -105,8 +111,8 @@ class Running:
         )
         paths.replace(self.run.attempt(number), json.dumps(attempt.to_json()))
         self.attempt = attempt
-        self.kernel_kills = self.kernel.read()
         self.shell.release({"SWEEP_ATTEMPT": str(number), **variables})
+        self.kernel_kills = self.kernel.read()  # the shell has not even begun to read
         procs.crashpoint("released")
         self.began = time.monotonic()
         return attempt

@@ -53,6 +53,7 @@ class Beginning:
             if not run.take():
                 raise Refused("held")
             past = folders.history(run.run)
+            run.attempts = past.attempts
             if past.attempts > known:
                 raise Refused("known" if past.outcome is not None else "lost")
             if past.attempts and past.outcome is None and (left := run.end_leftovers()):
