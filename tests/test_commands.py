@@ -355,7 +355,7 @@ def test_the_runs_folder_deleted_while_it_is_watched(shell: Shell) -> None:
     _, err = watcher.communicate(timeout=30)
     assert watcher.returncode == 1
     assert "was deleted or moved while the sweep ran" in err
-    assert "there is no sweep called 's'" in shell.sweep("status", "s", check=2).err
+    assert "which was deleted or moved" in shell.sweep("status", "s", check=2).err
     (shell.folder / "end").touch()
 
 

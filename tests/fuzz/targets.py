@@ -20,7 +20,7 @@ from typing import Any
 
 from sweeper import command, control, errors, folders, gpus, grid, metrics, model, moments, paths, spec, tmux
 from sweeper.channel import LIMIT, Channel
-from sweeper.lease import claims, devices, evidence, turns, words
+from sweeper.lease import claims, devices, evidence, roll, turns, words
 from sweeper.metrics import curve, folding, shapes
 from sweeper.store import open_store
 
@@ -312,13 +312,15 @@ def holders(data: bytes) -> None:
     if fields is None:
         return
     claim = claims.Claim(**fields, name="claim-a", uid=65534, live=True)
-    wait = words.wait(_OWN, [claim, _OWN], {"GPU-0": [claim]}, None, {"GPU-0": _GPU})
+    now = roll.Roll([claim, _OWN], _OWN.name)
+    goes = now.goes
+    wait = words.wait(_OWN, [claim, _OWN], goes, {"GPU-0": [claim]}, {}, None, {"GPU-0": _GPU})
     told = [words.holder(claim), wait.text, wait.lasting, *moments.folded(wait.note).split("\r\n")]
     uses = evidence.look([_GPU], [claim])
-    words.wait(_OWN, [claim, _OWN], {}, uses, {"GPU-0": _GPU})
-    turns.plan([claim, _OWN], {}, ["GPU-0"], turns.anything)
+    words.wait(_OWN, [claim, _OWN], goes, {}, {"GPU-0": "it is no file"}, uses, {"GPU-0": _GPU})
+    turns.plan([claim, _OWN], {}, ["GPU-0"], turns.anything, goes)
     turns.before(_OWN, [claim, _OWN])
-    row = gpus._row(_GPU, uses["GPU-0"], [claim])
+    row = gpus._row(_GPU, uses["GPU-0"], now)
     told += [gpus._held_by(one) for one in row.holders] + [gpus._who(one) for one in row.queue]
     for line in told:
         assert not CONTROLS.intersection(line), line
