@@ -44,6 +44,18 @@ def test_a_free_gpu_is_leased_and_told(waiter: Callable[..., Waiter], machine: S
     lease.close()
 
 
+def test_mig_instances_beside_whole_gpus_are_all_told_by_uuid(waiter: Callable[..., Waiter], machine: StandIn) -> None:
+    instance = f"MIG-{machine.uuids[1][4:]}"
+    machine.gpus[1].instances = {instance: (10 * GB, 0)}
+    machine.save()
+    lease = lease_of(waiter(count=None))
+    assert lease.names == [machine.uuids[0], instance, *machine.uuids[2:]]
+    lease.close()
+    lease = lease_of(waiter(allowed=(0, 2), count=2))
+    assert lease.names == ["0", "2"]
+    lease.close()
+
+
 def test_concurrent_runs_have_ports_of_their_own(waiter: Callable[..., Waiter]) -> None:
     leases = [lease_of(waiter()) for _ in range(4)]
     assert len({lease.environment["MASTER_PORT"] for lease in leases}) == 4

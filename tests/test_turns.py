@@ -79,3 +79,48 @@ def test_those_that_came_later_change_nothing_for_the_earlier(queue: list[Claim]
         part = turns.plan(queue[:length], {}, MACHINE, turns.anything, everybody)
         assert part == {name: gpus for name, gpus in whole.items() if name in part}
         assert {name for name in whole if name < f"{length:03d}"} == set(part)
+
+
+@given(requests(), some.sets(some.integers(0, 7)))
+def test_who_is_stopped_is_as_if_he_were_not_there(queue: list[Claim], stopped: set[int]) -> None:
+    names = {f"{number:03d}" for number in stopped}
+    plan = turns.plan(queue, {}, MACHINE, turns.anything, lambda claim: claim.name not in names)
+    assert plan == turns.plan([one for one in queue if one.name not in names], {}, MACHINE, turns.anything, everybody)
+
+
+@given(requests(), some.integers(1, 3))
+def test_who_needs_more_than_there_is_by_now_keeps_nothing(queue: list[Claim], left: int) -> None:
+    machine = MACHINE[:left]
+    plan = turns.plan(queue, {}, machine, turns.anything, everybody)
+    possible = [
+        claim
+        for claim in queue
+        if claim.count <= len(set(claim.allowed) & set(machine)) and claim.count + claim.keep_free <= left
+    ]
+    assert plan == turns.plan(possible, {}, machine, turns.anything, everybody)
+    assert bool(plan) == bool(possible)
+
+
+@given(requests(), some.sets(some.integers(0, 7)), some.integers(1, 3))
+def test_who_is_near_and_who_is_first(queue: list[Claim], stopped: set[int], nearest: int) -> None:
+    names = {f"{number:03d}" for number in stopped}
+
+    def goes(claim: Claim) -> bool:
+        return claim.name not in names
+
+    for claim in queue:
+        earlier = [one for one in queue if one.name < claim.name and goes(one)]
+        exact = {uuid: sum(uuid in one.allowed for one in earlier) for uuid in claim.allowed}
+        assert turns.ranks(claim, queue, goes, most=99) == exact
+        assert turns.ranks(claim, queue, goes, most=nearest) == {uuid: min(nearest, n) for uuid, n in exact.items()}
+        ahead = turns.ahead(claim, queue, goes, nearest)
+        behind = turns.behind(claim, queue, goes, nearest)
+        assert all(goes(one) for one in ahead)
+        for uuid in claim.allowed:
+            assert sum(uuid in one.allowed for one in ahead) >= min(nearest, exact[uuid])
+            later = [one for one in queue if one.name > claim.name and uuid in one.allowed]
+            going = [one for one in later if goes(one)][:nearest]
+            last = going[-1] if len(going) == nearest else later[-1] if later else claim
+            assert [one for one in later if one.name <= last.name] == [
+                one for one in behind if uuid in one.allowed and one.name <= last.name
+            ]
