@@ -232,28 +232,65 @@ def _status(at: Place, runs: int, goal: float, rounds: int) -> list[Row]:
 
 
 def _recovery(at: Place, job: Job, runs: int, rounds: int) -> list[Row]:
-    """Scheduler killed; launched again: until the first new run begins."""
-    found, peaks = [], []
-    file = _make(at, "recover", job, runs, 100, folders=True)
-    log = at.path / "recover.stamps"
-    at.sweep(file, "--parallel", "2", "--detach")
-    wait_for(lambda: len(stamps(log)[0]) >= 2, "the first runs")
+    """A crash, then launched again: until the first new run begins. Beside it, in the same minutes, the first launch of
+    a sweep that has nothing behind it, and after the crash of one with a tenth of the runs."""
+    crashes = {
+        f"recovery with {runs:,} ended runs: next run begun": (_make(at, "recover", job, runs, 100, folders=True), 1.0),
+        f"recovery with {runs // 10:,} ended runs": (_make(at, "small", job, runs // 10, 100, folders=True), None),
+    }
+    found: dict[str, list[float]] = {what: [] for what in crashes}
+    peaks, fresh = [], []
+    for file, _ in crashes.values():
+        at.sweep(file, "--parallel", "2", "--detach")
+        wait_for(lambda file=file: len(stamps(_log(file))[0]) >= 2, "the first runs")  # type: ignore[misc]
     for _ in range(rounds):
-        # The runs go on without their scheduler; one of them ends meanwhile, so that a slot is free afterwards.
-        os.kill(at.scheduler("recover"), signal.SIGKILL)
-        wait_for(lambda: not at.scheduler("recover"), "the scheduler's death")
-        busy = [pid for pid, line in processes(str(log)).items() if line.startswith(str(job.program))]
-        os.kill(busy[0], signal.SIGTERM)
-        seen = len(stamps(log)[0])
-        began = job.clock()
-        _cli(at, file, "--parallel", "2", "--detach")
-        wait_for(lambda seen=seen: len(stamps(log)[0]) > seen, "the next run")  # type: ignore[misc]
-        found.append((stamps(log)[0][seen] - began) / 1e9)
+        for what, (file, _) in crashes.items():
+            found[what].append(_crash(at, job, file))
         peaks.append(resident(at.scheduler("recover"), "VmHWM"))
-    at.end("recover")
-    took = statistics.median(found)
-    note = f"scheduler killed, launched again; peak memory of the scheduler {megabytes(max(peaks))}"
-    return [Row(f"recovery with {runs:,} ended runs: next run begun", f"{took:.2f} s", note=note)]
+        fresh.append(_first_launch(at, job))
+    for file, _ in crashes.values():
+        at.end(file.stem)
+    rows = []
+    for what, (_, goal) in crashes.items():
+        took = statistics.median(found[what])
+        note = f"scheduler killed, launched again; {took / statistics.median(fresh):.1f} x the first launch below"
+        rows.append(_timed(what, took, goal, note) if goal else Row(what, f"{took:.2f} s", note=note))
+    rows.append(Row("first launch of 100 runs: first run begun", f"{statistics.median(fresh):.2f} s", note="beside it"))
+    return [*rows, _sized("peak memory of the scheduler after the recovery", max(peaks), 50e6)]
+
+
+def _log(file: Path) -> Path:
+    return file.with_name(f"{file.stem}.stamps")
+
+
+def _crash(at: Place, job: Job, file: Path) -> float:
+    """Seconds from a launch after the scheduler was killed to the next run's beginning."""
+    # The runs go on without their scheduler; one of them ends meanwhile, so that a slot is free afterwards.
+    log = _log(file)
+    os.kill(at.scheduler(file.stem), signal.SIGKILL)
+    wait_for(lambda: not at.scheduler(file.stem), "the scheduler's death")
+    busy = [pid for pid, line in processes(str(log)).items() if line.startswith(str(job.program))]
+    os.kill(busy[0], signal.SIGTERM)
+    seen = len(stamps(log)[0])
+    began = job.clock()
+    _cli(at, file, "--parallel", "2", "--detach")
+    wait_for(lambda: len(stamps(log)[0]) > seen, "the next run")
+    return (stamps(log)[0][seen] - began) / 1e9
+
+
+def _first_launch(at: Place, job: Job) -> float:
+    """Seconds from a first launch to the first run's beginning. Leaves nothing of the sweep."""
+    log = at.path / "fresh.stamps"
+    log.unlink(missing_ok=True)
+    words = f"command: {job.program} {log} 100000000 {{args}}\ngrid: {{seed: {{range: [0, 100]}}}}\ngpus: 0\n"
+    file = at.file("fresh.yaml", words)
+    began = job.clock()
+    _cli(at, file, "--parallel", "2", "--detach")
+    wait_for(lambda: bool(stamps(log)[0]), "the first run")
+    took = (stamps(log)[0][0] - began) / 1e9
+    at.end("fresh")
+    at.sweep("rm", "fresh", "--yes")
+    return took
 
 
 # -- a quiet night ---------------------------------------------------------------------------------------------------
