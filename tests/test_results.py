@@ -417,3 +417,15 @@ def test_several_sweeps_in_one_table(tmp_path: Path) -> None:
     assert [row["val_loss"] for row in rows] == [None, 0.6]
     assert results.frame(both).shape[0] == 2
     assert str(results.render(both)).count("best: ") == 2
+
+
+def test_a_metric_of_a_young_run_is_called_as_in_the_runs_that_are_further_on(tmp_path: Path) -> None:
+    """Under a heading for the training alone it is the loss, and the training's once there is one of the validation."""
+    young = "Epoch 1\nTraining:\n  loss: 0.5\n"
+    old = "".join(f"Epoch {n}\nTraining:\n  loss: {1 / n}\nValidation:\n  loss: {2 / n}\n" for n in range(1, 4))
+    report = made(tmp_path, [FakeRun({"lr": 0.1}, old), FakeRun({"lr": 0.2}, young)])
+    assert [sorted(run.metrics) for run in report.runs] == [["train_loss", "val_loss"], ["train_loss"]]
+    curves = results.curves([report], "train_loss")
+    assert list(curves[curves.run_number == 2].value) == [0.5]
+    alone = made(tmp_path / "alone", [FakeRun({"lr": 0.2}, young)])
+    assert [sorted(run.metrics) for run in alone.runs] == [["loss"]]

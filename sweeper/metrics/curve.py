@@ -117,7 +117,8 @@ class Series:
     ``last``, ``min`` and ``max`` are exact (NaN counts as a last value only; all are NaN where nothing else was seen),
     ``count`` is how many values the log has. ``points`` are (step, value) in the order of the log, thinned to about
     2,000; steps are epochs or steps where the log names them (``step_name``: ``epoch``, ``step``), else a running
-    index from 0 (``step_name``: ``index``).
+    index from 0 (``step_name``: ``index``). ``part`` is the part of the data that is known of it without being in its
+    name, as long as the log has spoken of no other: ``train``, ``val``, ``test``, ``eval``, or "".
     """
 
     name: str
@@ -129,6 +130,7 @@ class Series:
     max_step: float
     count: int
     step_name: str = "index"
+    part: str = ""
     load: Callable[[], list[tuple[float, float]]] = field(default=list, repr=False, compare=False)
 
     @property

@@ -143,7 +143,7 @@ class Reader:
 
     def metrics(self, params: Mapping[str, Any] | None = None, *, ended: bool = False) -> Metrics:
         found, ambient = self.found(ended=ended)
-        series = {name: as_series(name, curve, steps) for name, (curve, steps) in found.items()}
+        series = {name: as_series(name, one) for name, one in found.items()}
         kept = {name: one for name, one in series.items() if not restates(one, params or {})}
         return Metrics(kept, ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total)
 

@@ -38,7 +38,7 @@ class Source:
         self.steps[name] = "index" if step is None else step_name
 
     def found(self) -> dict[str, Found]:
-        return {name: (curve, self.steps[name]) for name, curve in self.curves.items()}
+        return {name: Found(curve, self.steps[name]) for name, curve in self.curves.items()}
 
     def read(self) -> None:
         """Read on. A file that is gone or shorter than it was starts anew; raises OSError for any other trouble."""

@@ -18,7 +18,7 @@ from sweeper.metrics.reader import Reader
 from sweeper.metrics.sources import CHUNK, Events, JsonLines, Source, event_files
 from sweeper.metrics.summary import Found, as_series, points, restates
 
-VERSION = 4  # of the cache and of what is understood of a log: raise it whenever either changes
+VERSION = 5  # of the cache and of what is understood of a log: raise it whenever either changes
 _HEAD = 1024  # bytes at the log's start, and before the place reached, by which it is known again
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 Points = list[tuple[float, float]]
@@ -182,13 +182,13 @@ def _read_on(
     ended = reader.unfinished and _ended(run_dir)
     found, ambient = reader.found(ended=ended)
     found = _together(found, sources)
-    rows = [_row(as_series(name, curve, steps)) for name, (curve, steps) in found.items()]
+    rows = [_row(as_series(name, one)) for name, one in found.items()]
     progress = [ambient.epoch, ambient.epochs_total, ambient.step, ambient.steps_total]
     texts = {name: pattern.pattern.decode() for name, pattern in patterns.items()}
     head: dict[str, Any] = {"mark": mark, "files": stamps, "series": rows, "progress": progress, "patterns": texts}
     head["open"] = reader.unfinished and not ended  # what the last line says can change without a byte more
     state = {
-        "points": {name: points(curve) for name, (curve, _) in found.items()},
+        "points": {name: points(one.curve) for name, one in found.items()},
         "reader": reader.to_json(),
         "log_mark": log_mark,
         "sources": [source.to_json() for source in sources],
@@ -209,6 +209,7 @@ def _row(series: Series) -> list[Any]:
         series.max_step,
         series.count,
         series.step_name,
+        series.part,
     ]
 
 
@@ -216,15 +217,15 @@ def _together(found: dict[str, Found], sources: Iterable[Source]) -> dict[str, F
     """metrics.jsonl wins over the log, and the log over event files; several of these make one curve."""
     events: dict[str, Found] = {}
     for source in sources:
-        for name, (curve, steps) in source.found().items():
+        for name, one in source.found().items():
             if isinstance(source, JsonLines):
-                found[name] = (curve, steps)
+                found[name] = one
             elif name in events:
-                both = events[name][0].copy()
-                both.absorb(curve)
-                events[name] = (both, steps)
+                both = events[name].curve.copy()
+                both.absorb(one.curve)
+                events[name] = one._replace(curve=both)
             else:
-                events[name] = (curve, steps)
+                events[name] = one
     return {**found, **{name: one for name, one in events.items() if name not in found}}
 
 

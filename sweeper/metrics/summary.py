@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeper.metrics.curve import Curve, Series
 from sweeper.metrics.names import canonical
 from sweeper.metrics.vocabulary import SETTING, STRONG, WEAK, split_of, words
 
-Found = tuple[Curve, str]  # a metric's curve, and what its steps are: epoch, step or index
 Load = Callable[[], list[tuple[float, float]]]
 Key = tuple[str, str, str]  # (part of the data by context, label at the start of the line, name)
+
+
+class Found(NamedTuple):
+    """A metric's curve, what its steps are (epoch, step or index), and the part of the data that is known of it
+    without being in its name: that of a log which has not spoken of another yet."""
+
+    curve: Curve
+    steps: str
+    part: str = ""
+
+
 _MOST_LABELS = 6
 ALONE = "?"  # the context of what stood on a line with nothing that is surely about training
 OWN = "="  # the context of metrics that the sweep file's own patterns found
@@ -51,7 +61,7 @@ def named(
             _split(out, full, [key for key in keys if key[1] == label], curves, drafts, traits, epochs)
     for name in own:
         if (key := (OWN, "", name)) in curves:
-            out[name] = (curves[key], _step_name(traits.get(key)))
+            out[name] = Found(curves[key], _step_name(traits.get(key)))
     return out
 
 
@@ -78,15 +88,16 @@ def _split(
             curve.absorb(curves[key])
     elif curve.count == 1 and (draft := drafts.get(keys[0])) is not None:
         curve = _drawn(draft, curve, epochs)
-    _put(out, name, curve, _step_name(traits.get(keys[0])))
+    part = splits[0] if len(splits) == 1 and splits[0] != ALONE and not any(map(split_of, words(name))) else ""
+    _put(out, name, Found(curve, _step_name(traits.get(keys[0])), part))
 
 
-def _put(out: dict[str, Found], name: str, curve: Curve, step_name: str) -> None:
+def _put(out: dict[str, Found], name: str, found: Found) -> None:
     if name in out:
-        both = out[name][0].copy()
-        both.absorb(curve)
-        curve = both
-    out[name] = (curve, step_name)
+        both = out[name].curve.copy()
+        both.absorb(found.curve)
+        found = Found(both, found.steps)
+    out[name] = found
 
 
 def _drawn(draft: Curve, final: Curve, epochs: bool) -> Curve:
@@ -137,8 +148,9 @@ def restates(series: Series, params: Mapping[str, Any]) -> bool:
     return False
 
 
-def as_series(name: str, curve: Curve, step_name: str, load: Load | None = None) -> Series:
+def as_series(name: str, found: Found, load: Load | None = None) -> Series:
     """What is known of a metric; where its steps do not tell its values apart, they are counted instead."""
+    curve, step_name, part = found
     if curve.distinct * 2 <= curve.count:
         last, least, greatest = float(curve.count - 1), float(curve.min_at), float(curve.max_at)
         step_name = "index"
@@ -154,6 +166,7 @@ def as_series(name: str, curve: Curve, step_name: str, load: Load | None = None)
         greatest,
         curve.count,
         step_name,
+        part,
         load or (lambda: points(curve)),
     )
 

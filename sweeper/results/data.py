@@ -48,6 +48,7 @@ class Stat(NamedTuple):
     last_step: float
     points: int
     step_name: str
+    part: str = ""  # of the data, known without being in the metric's name
 
     def best(self, direction: str) -> float:
         return self.max if direction == "max" else self.min
@@ -74,6 +75,7 @@ class Run:
     metrics: Mapping[str, Stat]
     tries: tuple[Try, ...]
     cause: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)  # metrics that the other runs' logs call by more words
 
     @property
     def state(self) -> str:

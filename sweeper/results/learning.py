@@ -25,9 +25,10 @@ def read_curves(report: Report, run: Run) -> Mapping[str, metrics.Series]:
         return {}
     run_dir = paths.RunDir(Path(run.record.folder))
     try:
-        return metrics.read(run_dir, params=run.record.params, patterns=report.sweep.patterns).series
+        series = metrics.read(run_dir, params=run.record.params, patterns=report.sweep.patterns).series
     except OSError:  # deleted or forbidden meanwhile: the other runs are shown
         return {}
+    return {run.renamed.get(name, name): one for name, one in series.items()}
 
 
 def curves(reports: Sequence[Report], *names: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,25 @@ def read_runs(sweep: SweepData) -> list[Run]:
         runs.append(run)
     if changed:
         _store(cache, fresh)
-    return runs
+    return called_alike(runs)
+
+
+def called_alike(runs: Sequence[Run]) -> list[Run]:
+    """The runs with one name for one metric: a log that has spoken of the training alone says ``loss`` for what is
+    ``train_loss`` once it speaks of the validation too, as the logs of runs that are further on do."""
+    names = {name for run in runs for name in run.metrics}
+    made = []
+    for run in runs:
+        renamed = {}
+        for name, stat in run.metrics.items():
+            full = f"{stat.part}_{name}"
+            if stat.part and full in names and full not in run.metrics:
+                renamed[name] = full
+        if renamed:
+            stats = {renamed.get(name, name): stat for name, stat in run.metrics.items()}
+            run = replace(run, metrics=stats, renamed=renamed)
+        made.append(run)
+    return made
 
 
 def _mark(record: RunRecord) -> list[Any]:
@@ -99,6 +117,7 @@ def _stat(series: metrics.Series) -> Stat:
         last_step=float("nan") if step is None else float(step),
         points=series.count,
         step_name=series.step_name or "step",
+        part=series.part,
     )
 
 
