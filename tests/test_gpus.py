@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -222,15 +223,49 @@ def test_what_run_one_can_never_have_is_told_as_it_was_typed(
 
 
 def test_a_sweep_inside_of_run_one_is_refused_at_launch(machine: StandIn, shop: Workshop) -> None:
-    shop.file.write_text("command: 'true'\ngrid: {x: [1]}\n")
-    done = run_one("--", sys.executable, "-m", "sweeper", str(shop.file), "--serial")
+    shop.file.write_text("command: echo\ngrid: {x: [1]}\n")
+    launched = (sys.executable, "-m", "sweeper", str(shop.file), "--serial", "--dry-run")
+    done = run_one("--", *launched)
     assert done.returncode == 2
     assert "GPU until it ends, and nothing in it may wait for others\n    Write gpus: 0 to use what it" in done.stderr
-    assert not shop.sweep.path.exists()
-    shop.file.write_text("command: echo $CUDA_VISIBLE_DEVICES {x} > seen\ngrid: {x: [1]}\ngpus: 0\n")
-    done = run_one("--gpus-allowed", "2", "--", sys.executable, "-m", "sweeper", str(shop.file), "--serial")
-    assert done.returncode == 0, done.stderr
-    assert shop.lines("seen") == ["2 1"]
+    shop.file.write_text("command: echo\ngrid: {x: [1]}\ngpus: 0\n")
+    assert run_one("--", *launched).returncode == 0
+
+
+def test_a_launch_says_that_hold_does_nothing_for_runs_at_once(machine: StandIn, shop: Workshop) -> None:
+    text = "command: 'true'\ngrid: {x: [1, 2]}\nhold: true\ngpus: 1\n"
+    done = shop.launch(text, 2)
+    note = f"{shop.file}:3: hold does nothing here: it is for a serial chain (--serial), and 2 go at a time"
+    assert done.plan.notes == [note]
+    assert shop.finish() == {"done": 2}
+    assert shop.launch(text, None).plan.notes == []
+    assert shop.finish() == {"done": 2}
+    with pytest.raises(InputError, match=r"^--hold is for a serial chain: give --serial with it, not --parallel$"):
+        shop.plan(text, 2, hold=True)
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_watched_into_a_pipe_each_look_follows_the_last(
+    machine: StandIn, shop: Workshop, flags: tuple[str, ...]
+) -> None:
+    argv = (sys.executable, "-m", "sweeper", "gpus", "--watch", *flags)
+    process = subprocess.Popen(
+        argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        looks = 0
+        for line in process.stdout:
+            looks += len(json.loads(line)) == 4 if flags else line.startswith("GPU") or " GPU " in line.split("name")[0]
+            if looks == 2:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        _, error = process.communicate()
+    assert looks == 2, error
+    assert error == ""
 
 
 def run_one(*argv: str) -> subprocess.CompletedProcess[str]:

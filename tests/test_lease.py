@@ -483,6 +483,22 @@ def test_finished_runs_leave_nothing_behind(waiter: Callable[..., Waiter], locks
     assert len(left) == 1, "the last one's, since this process does not adopt what it starts"
 
 
+def test_a_gpu_is_told_by_the_number_that_it_has_when_it_is_given(
+    waiter: Callable[..., Waiter], machine: StandIn
+) -> None:
+    """Another one vanished from the driver's count while it waited."""
+    first = lease_of(waiter(allowed=(1,)))
+    second = waiter(allowed=(1,))
+    assert refused(second)
+    del machine.gpus[0]
+    machine.save()
+    first.close()
+    lease = lease_of(second)
+    assert lease.names == ["0"]
+    assert lease.environment["CUDA_VISIBLE_DEVICES"] == "0"
+    lease.close()
+
+
 def test_a_command_with_a_lease_waits_for_no_other(
     waiter: Callable[..., Waiter], machine: StandIn, locks: Path
 ) -> None:

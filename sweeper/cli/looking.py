@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sweeper import control
     from sweeper.store import Store
 
+EVERY = 2.0  # seconds between two looks of gpus --watch
+
 
 def status(name: str | None, runs_dir: str | None, *, as_json: bool) -> int:
     from sweeper import control
@@ -179,22 +181,32 @@ def logs(name: str | None, run: int, runs_dir: str | None, *, follow: bool, raw:
 
 def gpus(*, watch: bool, as_json: bool) -> int:
     from rich.console import Console
+    from rich.live import Live
 
     from sweeper import gpus as gpu_module
 
-    if as_json:
-        print(json.dumps(gpu_module.gpus_json(), ensure_ascii=False, indent=2))
-        return 0
     console = Console(highlight=False)
-    if not watch:
-        console.print(gpu_module.gpus_table())
-        return 0
-    from rich.live import Live
 
+    def show() -> None:
+        if as_json:  # watched: one line a look
+            print(json.dumps(gpu_module.gpus_json(), ensure_ascii=False, indent=None if watch else 2), flush=True)
+            return
+        if watch:
+            print(time.strftime("%H:%M:%S"))
+        console.print(gpu_module.gpus_table())
+        sys.stdout.flush()
+
+    if not watch:
+        show()
+        return 0
     try:
-        with Live(gpu_module.gpus_table(), console=console, auto_refresh=False, screen=sys.stdout.isatty()) as live:
+        if as_json or not sys.stdout.isatty():  # nobody redraws a pipe or a file: each look follows the last
             while True:
-                time.sleep(2.0)
+                show()
+                time.sleep(EVERY)
+        with Live(gpu_module.gpus_table(), console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(EVERY)
                 live.update(gpu_module.gpus_table(), refresh=True)
     except KeyboardInterrupt:
         return 0

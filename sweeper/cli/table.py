@@ -166,7 +166,7 @@ COMMANDS = (
         "",
         "Every GPU: who holds it, since when, and who waits for it.",
         "sweep gpus --watch",
-        (Flag("watch", "", "look again every 2 seconds"), JSON),
+        (Flag("watch", "", "look again every 2 seconds (with --json: a line each)"), JSON),
         (),
         0,
     ),

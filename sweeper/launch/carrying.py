@@ -13,7 +13,7 @@ from typing import Any
 from sweeper import folders, index, model, paths
 from sweeper.errors import InputError
 from sweeper.launch.place import launching, make_folder, move_aside
-from sweeper.launch.planning import Plan, check_owner
+from sweeper.launch.planning import Plan, check_owner, holds, unheld
 from sweeper.launch.reaching import reached, set_going
 from sweeper.launch.tidying import tidy
 from sweeper.model import RunRecord
@@ -63,6 +63,7 @@ def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool) -> La
     before = store.wish()
     plan = _as_it_runs(plan, before, running)
     _check_mode(before, plan, running)
+    plan = replace(plan, notes=[*plan.notes, *unheld(plan)])
     wish = new_wish(plan, sweep, before, running)
     change = enqueue(store, plan.spec, plan.points, plan.template, wish)
     paths.replace(sweep.file, plan.spec.source, sync=True)
@@ -126,8 +127,7 @@ def environment(plan: Plan) -> dict[str, Any]:
 
 
 def _options(plan: Plan) -> dict[str, Any]:
-    hold = plan.options.hold if plan.options.hold is not None else plan.spec.hold
-    return {"gpu": plan.request.to_json(), "hold": hold, "cwd": os.getcwd()}
+    return {"gpu": plan.request.to_json(), "hold": holds(plan), "cwd": os.getcwd()}
 
 
 def new_wish(plan: Plan, sweep: paths.SweepDir, before: Wish | None, running: bool) -> Wish:

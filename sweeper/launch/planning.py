@@ -139,6 +139,8 @@ def _parallel(options: Options, request: GpuRequest, usable: int) -> int | None:
         raise InputError("--serial and --parallel exclude each other: give one of them")
     if options.here and options.parallel is not None:
         raise InputError("--here runs a chain in this terminal: give --serial with it, not --parallel")
+    if options.parallel is not None and options.hold:
+        raise InputError("--hold is for a serial chain: give --serial with it, not --parallel")
     if options.parallel is not None:
         if options.parallel < 1:
             raise InputError("--parallel wants a number of runs at once, 1 or more")
@@ -146,6 +148,20 @@ def _parallel(options: Options, request: GpuRequest, usable: int) -> int | None:
     if options.serial or options.here or request.count == 0:
         return None
     return max(1, max(0, usable - request.keep_free) // (request.count or usable) * request.per_gpu)
+
+
+def holds(plan: Plan) -> bool:
+    """Whether GPUs are to be kept between runs: ``hold:`` of the file, unless something else was typed."""
+    return plan.options.hold if plan.options.hold is not None else plan.spec.hold
+
+
+def unheld(plan: Plan) -> list[str]:
+    """A remark where hold is asked for and runs go at once: each of them queues for GPUs of its own."""
+    if plan.parallel is None or plan.request.count == 0 or not holds(plan):
+        return []
+    line = plan.spec.lines.get("hold")
+    where = "--hold" if plan.options.hold else f"{plan.spec.shown}:{line}: hold"
+    return [f"{where} does nothing here: it is for a serial chain (--serial), and {plan.parallel} go at a time"]
 
 
 def command_lines(plan: Plan) -> Iterator[str]:
