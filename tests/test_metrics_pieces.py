@@ -13,6 +13,7 @@ import pytest
 
 from sweeper import metrics
 from sweeper.metrics import curve, shapes
+from tests.fuzz import seeds
 
 LOGS = Path(__file__).parent / "logs"
 NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
@@ -94,8 +95,8 @@ def test_a_shape_means_what_it_meant_after_the_reader_was_put_away() -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        ["loss=0.5 x" + " 1" * size for size in range(1, 1200)],  # one shape, and a build of its own for each
-        [f"loss{n} {n % 7} {'1 ' * (n % 50)}x=0.5" for n in range(20_000)],
+        ["loss=0.5 x" + " 1" * size for size in range(1, 700)],  # one shape, and a build of its own for each
+        [f"loss{n} {n % 7} {'1 ' * (n % 50)}x=0.5" for n in range(5000)],
         [f"epoch 1 a{'bcdefghij'[n % 9] * (n // 9 + 1)}=0.5" for n in range(2000)],
         ["epoch 1 loss=1", "validation:", *(line for n in range(4000) for line in ("epoch 1", f"x{'y' * n} = {n}.5"))][
             :6000
@@ -114,6 +115,17 @@ def test_lines_made_to_hurt(lines: list[str]) -> None:
     began = time.process_time()
     metrics.parse(data)
     assert time.process_time() - began < 1 + 4 * len(data) / 1e6
+
+
+def test_no_line_takes_more_than_its_length() -> None:
+    """Two of 20 kB each of what a pattern may run along: in time that grows with the square, a second and more."""
+    for unit in (*seeds.UNITS, *seeds.WORDS):
+        line = unit * (19_900 // len(unit))
+        data = line + b" loss=1\nloss=2 " + line + b"\n"
+        began = time.process_time()
+        metrics.parse(data)
+        metrics.fold(data)
+        assert time.process_time() - began < 0.4, unit
 
 
 LIKE_NUMBERS = [
