@@ -20,7 +20,7 @@ from tests.test_scheduler import kill
 if TYPE_CHECKING:
     from people import Town
 
-pytest_plugins = ["people"]
+pytest_plugins = ["nvml_standin", "people"]
 LIMIT = 40  # processes of the user
 WHILE = 1.7  # seconds that the machine is full: longer than three tries that count
 # Without a fork: "read" is of the shell itself, and waits at the terminal.
