@@ -150,6 +150,7 @@ def unread(end: Channel | None) -> int:
 # -- a scheduler that stands still -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", [0, 2])
 def test_a_run_that_says_much_to_a_stopped_scheduler_is_neither_killed_nor_repeated(
     shop: Workshop, parallel: int
