@@ -54,6 +54,8 @@ def compose(text: str, problems: list[Problem]) -> Node | None:
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
+    if "nesting depth" in (error.problem or ""):  # libyaml's own limit is met while it looks ahead
+        return _too_deep(mark.line + 1, mark.column + 1) if mark else _too_deep()
     message = ", ".join(part for part in (error.context, error.problem) if part)
     remedy = "Check the indentation, the colons and the quotes around this line."
     if "\\t" in message or "tab" in message or "cannot start any token" in message:
@@ -66,6 +68,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
         mark.column + 1 if mark else None,
         remedy=remedy,
     )
+
+
+def _too_deep(line: int | None = None, column: int | None = None) -> Problem:
+    return Problem(f"nests more than {MAX_DEPTH} lists and mappings", line, column, remedy="Flatten it.")
 
 
 class _Composer:
@@ -113,8 +119,7 @@ class _Composer:
                 if anchor:
                     self.anchors[anchor] = node
             if len(open_nodes) + (0 if node is None or isinstance(node, Scalar) else node.height) > MAX_DEPTH:
-                message = f"nests more than {MAX_DEPTH} lists and mappings"
-                raise YamlError(Problem(message, *_position(event), remedy="Flatten it."))
+                raise YamlError(_too_deep(*_position(event)))
             if node is not None:
                 if open_nodes:
                     open_nodes[-1][1].append(node)
