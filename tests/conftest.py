@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -128,11 +129,21 @@ def describe(pid: int) -> str:
 
 
 def end_all(found: list[int]) -> None:
+    """Kill them, and wait until they have let go of everything: a process that is on its way out still holds its locks
+    when its command line and environment can no longer be read."""
     for pid in found:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    wait_for(lambda: all(map(over, found)), what=f"the end of {found}")
+
+
+def over(pid: int) -> bool:
+    """Whether it has closed what it had open: gone, or a zombie whose other threads are gone too."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return state in "ZX" and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from sweeper import control, folders, index, launch, model, paths, procs
+from sweeper.procs import signal_all
 from sweeper.store import open_store
-from tests.conftest import ROOT, Workshop, processes_of, say, wait_for
+from tests.conftest import ROOT, Workshop, end_all, processes_of, say, wait_for
 from tests.test_boot import as_cron_runs, words_of
 
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
@@ -62,10 +63,8 @@ class House(Workshop):
         while found:
             # Nobody may see another go: tmux would wake the stopped, so it is stopped first; and orphans are woken by
             # the kernel, so it is killed last.
-            for number, last in ((signal.SIGSTOP, False), (signal.SIGKILL, True)):
-                for pid in sorted(found, key=lambda pid, last=last: (pid == server) is last):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, number)
+            signal_all(sorted(found, key=lambda pid: pid != server), signal.SIGSTOP)
+            end_all(sorted(found, key=lambda pid: pid == server))
             found = set(processes_of(self.folder))
 
     def say(self, *typed: str, check: int | None = 0) -> str:
