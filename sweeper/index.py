@@ -101,7 +101,12 @@ def _change(change: Callable[[dict[str, float]], object]) -> None:
 
 
 def runs_dir(given: str | None, spec_says: Path | None = None) -> Path:
-    """The runs folder: what was typed, else SWEEP_RUNS_DIR, else the file's ``runs_dir``, else ``runs`` here."""
+    """The runs folder: what was typed, else SWEEP_RUNS_DIR, else the file's ``runs_dir``, else ``runs`` here.
+
+    Raises InputError where nothing but blanks was typed.
+    """
+    if given is not None and not given.strip():
+        raise InputError("--runs-dir is empty: name a folder, or leave it out")
     chosen = given or os.environ.get("SWEEP_RUNS_DIR") or spec_says or "runs"
     return Path(os.path.abspath(os.path.expanduser(str(chosen))))
 

@@ -7,6 +7,7 @@ arguments, which other users can read: the address of a webhook is as good as a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -70,6 +71,7 @@ def start(target: str, event: str, payload: Mapping[str, Any], log: Path) -> Non
             )
     except (OSError, subprocess.SubprocessError) as error:
         _note(log, event, f"could not be started: {error}")
+        _remember(paths.SweepDir(log.parent).unsent, event, f"could not be started: {error}")
 
 
 def main() -> int:
@@ -91,6 +93,7 @@ def main() -> int:
     signal.setitimer(signal.ITIMER_REAL, 0)
     if failure:
         _note(log, order["event"], failure)
+    _remember(paths.SweepDir(log.parent).unsent, order["event"], failure)
     return 1 if failure else 0
 
 
@@ -120,8 +123,7 @@ def summary(event: str, payload: Mapping[str, Any]) -> str:
     elif event == "failure":
         lines = [f"{name}: run {run} is the first to fail: {reason or payload.get('outcome', '')}", counts]
     elif event == "stall":
-        minutes = float(payload.get("seconds") or 0) / 60
-        lines = [f"{name}: run {run} has printed nothing for {minutes:.0f} min", counts]
+        lines = [f"{name}: run {run} has printed nothing for {lasting(float(payload.get('seconds') or 0))}", counts]
     else:
         lines = [f"{name}: {event}", counts]
     told = str(payload.get("report", "")).splitlines()
@@ -130,8 +132,17 @@ def summary(event: str, payload: Mapping[str, Any]) -> str:
     return "\n".join(line for line in (*lines, *told) if line)
 
 
+def lasting(seconds: float) -> str:
+    """``45 s``, ``30 min``, ``2 h 5 min``: as exact as one wants to know it."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if not hours else f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
 def report(folder: Path) -> dict[str, str]:
-    """What ``sweep report`` says of the sweep in ``folder``: all of it, and the line about the best."""
+    """What ``sweep report`` says of the sweep in ``folder``: all of it, and the line about the best, '' without one."""
     command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _REPORT, paths.import_path()]
     try:
         done = subprocess.run(
@@ -147,6 +158,7 @@ def report(folder: Path) -> dict[str, str]:
         return {}
     lines = done.stdout.strip().splitlines()
     best = next((line.partition(": ")[2].strip() for line in lines if line.startswith("best: ")), "")
+    best = "" if best.startswith(("no metric ", "no run has ")) else best
     return {"report": "\n".join(lines), "best": best} if lines else {}
 
 
@@ -288,9 +300,22 @@ def _post(url: str, event: str, payload: Mapping[str, Any]) -> str:
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
+def _remember(file: Path, event: str, failure: str) -> None:
+    """What ``sweep status`` tells of the last word: that it failed, or nothing. It is no reason to fail."""
+    with contextlib.suppress(OSError):
+        if failure:
+            paths.replace(file, f"{event}: {_plain(failure)}\n")
+        else:
+            file.unlink(missing_ok=True)
+
+
+def _plain(failure: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in failure)[:1000]
+
+
 def _note(log: Path, event: str, failure: str) -> None:
     """One line in ``log``, by one write; where even that fails there is nobody left to tell."""
-    text = "".join(char if char.isprintable() else " " for char in failure)[:1000]
+    text = _plain(failure)
     line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} notify ({event}): {text}\n"
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

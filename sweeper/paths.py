@@ -72,6 +72,11 @@ class SweepDir:
         return self.path / "scheduler.log"
 
     @property
+    def unsent(self) -> Path:
+        """Why the last overnight word failed; not there where it did not."""
+        return self.path / "notify-failed.txt"
+
+    @property
     def report_cache(self) -> Path:
         """What reports have read of the runs that ended, so that the next one need not open every folder."""
         return self.path / ".report.json"

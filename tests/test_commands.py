@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import folders, index, paths
+from sweeper.command import syntax
 from sweeper.gather import sweep_data
 from sweeper.results import collect
 from tests.conftest import ROOT, SWEEP, Said, Workshop, say, wait_for
@@ -156,6 +157,12 @@ def test_a_file_that_is_called_like_a_command(shell: Shell) -> None:
         ("stop digits", "there is no sweep called 'digits'"),
         ("pause digits", "there is no sweep called 'digits'"),
         ("resume digits", "there is no sweep called 'digits'"),
+        ("resume digits --at-boot", "--at-boot is for every sweep of yours"),
+        ("resume digits --never", "--never is for every sweep of yours"),
+        ("resume digits --all", "--all is for every sweep of yours"),
+        ("resume --all --never", "--all and --never exclude each other"),
+        ("resume --at-boot --never", "--at-boot and --never exclude each other"),
+        ("status --runs-dir=", "--runs-dir is empty"),
         ("retry digits 1", "there is no sweep called 'digits'"),
         ("rm digits", "there is no sweep called 'digits'"),
         ("report digits", "there is no sweep called 'digits'"),
@@ -208,6 +215,42 @@ def test_what_can_be_asked_and_not_done_while_it_runs(shell: Shell) -> None:
     assert shell.shop.counts() == {"running": 2, "queued": 1}
     shell.end()
     assert shell.shop.counts() == {"done": 3}
+
+
+def test_a_long_name_is_not_said_in_full(shell: Shell) -> None:
+    said = shell.sweep("a" * 5000 + ".yaml", check=2)
+    assert len(said.err) < 700
+    assert "aaa.yaml" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "command: 'for i in 1 2; do echo $i; done'\ngrid: {x: [1, 2]}\n",
+            "command: cannot be read by bash: syntax err",
+        ),
+        ("command: 'echo {x}; fi'\ngrid: {x: [1, 2]}\n", "command: cannot be read by bash: syntax error near"),
+        ("command: echo\nbefore: 'if true; then'\ngrid: {x: [1]}\n", "before: cannot be read by bash: syntax error"),
+    ],
+)
+def test_what_bash_cannot_read_is_refused_before_anything_is_begun(shell: Shell, text: str, says: str) -> None:
+    shell.write(text)
+    for typed in (["s.yaml", "--serial", "--detach"], ["s.yaml", "--dry-run"]):
+        said = shell.sweep(*typed, check=2)
+        assert says in said.err
+        assert "s.yaml:" in said.err
+    assert not (shell.folder / "runs").exists()
+
+
+def test_bash_is_asked_for_no_more_than_whether_it_can_read_it(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shell.folder / "startup").write_text("touch carried-out\n")
+    monkeypatch.setenv("BASH_ENV", str(shell.folder / "startup"))
+    loop = "for i in 1 2; do touch $(touch carried-out); done; [[ a == !(b) ]] && : ok"
+    for text in (loop, "shopt -s extglob\ncase $1 in !(a)) ;; esac", "cat <<X\n`touch carried-out`\nX", ""):
+        assert syntax.complaint(text) == ""
+    assert syntax.complaint("if") != ""
+    assert not (shell.folder / "carried-out").exists()
 
 
 def test_pause_and_resume(shell: Shell) -> None:

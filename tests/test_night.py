@@ -22,7 +22,7 @@ from sweeper import control, lease, model
 from sweeper.model import GpuRequest
 from sweeper.store import Store
 from sweeper.supervisor.leasing import roomier
-from tests.conftest import Workshop, end_all, processes_of, wait_for
+from tests.conftest import Workshop, end_all, processes_of, say, wait_for
 
 if TYPE_CHECKING:
     from nvml_standin import StandIn
@@ -293,6 +293,7 @@ def test_a_word_that_hangs_or_fails_holds_nothing_up(shop: Workshop, notify: str
     wait_for(lambda: (shop.sweep.path / "told").exists())
     if "sleep" not in notify:
         wait_for(lambda: "notify (failure): the command failed" in shop.tell())
+        wait_for(lambda: "notify did not work: f" in say("status", "s", cwd=shop.folder, check=0).text)
     wait_for(lambda: (shop.sweep.path / "told").exists() and _talks(shop), 60)
     end_all(processes_of(shop.folder))  # it would end by its own limit
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sweeper import notify, procs
+from sweeper import notify, paths, procs
 
 PAYLOAD = {"name": "digits", "done": 10, "failed": 2, "left": 0, "reason": ""}
 
@@ -296,6 +296,9 @@ def test_summaries() -> None:
     )
     stall = notify.summary("stall", {**PAYLOAD, "run": 7, "seconds": 1830})
     assert stall == "digits: run 7 has printed nothing for 30 min\n10 done, 2 failed, 0 left"
+    stall = notify.summary("stall", {**PAYLOAD, "run": 7, "seconds": 2})
+    assert stall.startswith("digits: run 7 has printed nothing for 2 s\n")
+    assert [notify.lasting(seconds) for seconds in (89, 90, 3600, 7500)] == ["89 s", "2 min", "1 h", "2 h 5 min"]
     assert notify.summary("finish", {**PAYLOAD, "report": "best: 1\ntime: 2"}).endswith("0 left\nbest: 1\ntime: 2")
 
 
@@ -324,6 +327,25 @@ def test_a_finished_sweep_brings_its_report(sweep: Path) -> None:
     assert told[-1].startswith("val_acc 0.7500 ")
     assert [line.split(maxsplit=1)[1] for line in told if line.startswith("best:")] == [told[-1]]
     assert "acc" in "\n".join(told[2:-1])
+
+
+def test_a_sweep_without_metrics_has_no_best(tmp_path: Path) -> None:
+    file = tmp_path / "mute.yaml"
+    file.write_text("command: 'echo {x}'\ngrid: {x: [a, b]}\ngpus: 0\n")
+    env = {**PACKAGE, "XDG_STATE_HOME": str(tmp_path / "state"), "SWEEP_RUNS_DIR": str(tmp_path / "runs")}
+    typed = [sys.executable, "-m", "sweeper", str(file), "--serial", "--here"]
+    subprocess.run(typed, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    found = notify.report(tmp_path / "runs/mute")
+    assert "no metric in any log" in found["report"]
+    assert found["best"] == ""
+
+
+def test_a_word_that_failed_is_remembered_until_one_arrives(tmp_path: Path) -> None:
+    unsent = paths.SweepDir(tmp_path).unsent
+    notify.start("echo no such luck; exit 3", "failure", PAYLOAD, tmp_path / "log")
+    assert wait_for(lambda: read(unsent)) == "failure: the command failed, exit status 3: no such luck\n"
+    notify.start("true", "stall", PAYLOAD, tmp_path / "log")
+    wait_for(lambda: not unsent.exists())
 
 
 def test_no_report_is_no_reason_to_keep_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

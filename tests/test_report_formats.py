@@ -266,6 +266,7 @@ def test_where_keeps_the_runs_for_which_it_holds(report: results.Report, where: 
         ("lrr < 0.1", "did you mean lr"),
         ("lr <", "not a condition"),
         ("lr", "--where"),
+        ("import os", "not a condition"),
         ("net < 3", "--where"),
         ("lr == @x", "no meaning"),
         ("lr.__class__ == 1", "no meaning"),

@@ -243,6 +243,7 @@ def test_a_duplicate_key_is_found_before_merging() -> None:
         ("command: x\nmetrics: {a: '('}\n", "not a regular expression"),
         ("command: x\nmetrics: {a: 'acc'}\n", "no group"),
         ("command: x\nnotify: http://example.org/x\n", "not an https URL"),
+        ("command: x\nnotify: mailto:me@example.org\n", "neither a command nor an https URL"),
         ("command: x\nargs: '--{name}'\n", "no place for the value"),
         ("command: x\ngpus: [0, 1]\n", "how many a run needs"),
         ("command: x\ngpus: 3\ngpus_allowed: [0, 1]\n", "asks for 3 GPUs of the 2"),

@@ -48,6 +48,7 @@ def _status_json(now: control.Status) -> dict[str, Any]:
         "session": now.session,
         "waiting_for": moments.at(now.waits),
         "note": now.note,
+        "notify_failed": _unsent(now.sweep),
         "in_flight": [run(record) for record in now.flight],
         "not_well": [run(record) for record in now.unwell],
     }
@@ -82,7 +83,18 @@ def _status_text(now: control.Status, times: list[float]) -> str:
         lines.append(f"sweep resume {now.sweep.name} goes on with the {left} that {'is' if left == 1 else 'are'} left")
     if now.note:
         lines.append(f"  {watch.printable(now.note)}")
+    if unsent := _unsent(now.sweep):
+        lines.append(f"  notify did not work: {watch.printable(unsent)}")
     return "\n".join(lines)
+
+
+def _unsent(sweep: paths.SweepDir) -> str:
+    """Why the last overnight word failed, '' where it did not or there was none."""
+    try:
+        with open(sweep.unsent, encoding="utf-8", errors="replace") as file:
+            return file.readline(2000).strip()
+    except OSError:
+        return ""
 
 
 def ls(runs_dir: str | None, *, as_json: bool) -> int:

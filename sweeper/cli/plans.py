@@ -109,13 +109,14 @@ def _functions(after: list[str] | None) -> dict[str, Callable[..., Plan]]:
         detach: str = "",
         runs_dir: str | None = None,
     ) -> Plan:
+        chosen = [flag for flag, word in (("--all", all), ("--at-boot", at_boot), ("--never", never)) if _on(word)]
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(chosen)} exclude each other: give one of them")
+        if chosen and name is not None:
+            raise InputError(f"{chosen[0]} is for every sweep of yours: leave the name out")
         if _on(at_boot) or _on(never):
-            if _on(at_boot) and _on(never):
-                raise InputError("--at-boot and --never exclude each other")
             return Plan(lambda: changing.at_boot(install=_on(at_boot), yes=_on(yes)))
         if _on(all):
-            if name is not None:
-                raise InputError("--all means every sweep: leave the name out")
             return Plan(changing.resume_all)
         return Plan(lambda: changing.resume(name, runs_dir))
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import chain
 
 from sweeper.command.bash import Piece, quote, scan, shell_text
+from sweeper.command.syntax import complaint as complaint
 from sweeper.errors import Problem, SpecError
 from sweeper.grid import Points
 from sweeper.model import Value, canonical

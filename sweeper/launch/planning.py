@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from sweeper import command, folders, index, paths
 from sweeper.command import Template
-from sweeper.errors import InputError, RequestError, SpecError
+from sweeper.errors import InputError, Problem, RequestError, SpecError
 from sweeper.grid import Points, expand
 from sweeper.model import GpuRequest
 from sweeper.spec import Spec, read_spec
@@ -47,7 +47,7 @@ def plan(file: str, options: Options) -> Plan:
     spec = read_spec(file)
     points = expand(spec)
     template = command.template(spec)
-    problems = template.check(points)
+    problems = template.check(points) or _unreadable(spec, points, template)
     if problems:
         raise SpecError(spec.shown, problems)
     sweep = paths.SweepDir(index.runs_dir(options.runs_dir, spec.runs_dir) / spec.name)
@@ -59,6 +59,22 @@ def plan(file: str, options: Options) -> Plan:
     if points.duplicates:
         notes.append(f"{points.duplicates} points stand twice in the file; each runs once")
     return Plan(spec, points, template, sweep, _parallel(options, request, visible), request, options, notes)
+
+
+def _unreadable(spec: Spec, points: Points, template: Template) -> list[Problem]:
+    """What bash cannot read of the first run: what was appended may have broken the command that it follows."""
+    if not len(points):
+        return []
+    first = template.render(points[0], run=1, run_dir="/run_dir", sweep=spec.name)
+    said = command.complaint(f"{spec.before}\n{first}\n")
+    if not said:
+        return []
+    alone = command.complaint(spec.before)
+    key = "before" if alone else "command"
+    remedy = (
+        "" if alone else "Parameters follow at the end of the command unless {args} or {name} says where they belong."
+    )
+    return [Problem(f"cannot be read by bash: {alone or said}", spec.lines.get(key), key=key, remedy=remedy)]
 
 
 def _check_folder(spec: Spec) -> None:

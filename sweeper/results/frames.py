@@ -25,10 +25,10 @@ _NONSENSE = (
     AttributeError,
     ArithmeticError,
     AssertionError,
-    NotImplementedError,
     RecursionError,
     tokenize.TokenError,
 )
+_EXAMPLE = "--where \"lr < 0.1 and state == 'done'\""
 _INTEGERS = ("run_number", "run_attempts", "run_exit_code", "run_signal")
 
 
@@ -94,9 +94,9 @@ def choose(report: Report, where: str) -> set[int]:
         known = [name for name in whole.columns if name not in SHORT]
         raise InputError(f"--where {where!r}: there is no column {word}{did_you_mean(word, known)}") from error
     except SyntaxError as error:
-        raise InputError(
-            f"--where {where!r}: not a condition ({error.msg}); for example: --where \"lr < 0.1 and state == 'done'\""
-        ) from error
+        raise InputError(f"--where {where!r}: not a condition ({error.msg}); for example: {_EXAMPLE}") from error
+    except NotImplementedError as error:  # pandas names the node of Python's grammar
+        raise InputError(f"--where {where!r}: not a condition; for example: {_EXAMPLE}") from error
     except _NONSENSE as error:
         raise InputError(f"--where {where!r}: {str(error).splitlines()[0] if str(error) else error!r}") from error
     if not isinstance(hits, pd.DataFrame):

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 MAX_BYTES = 4_000_000
+NAME_SHOWN = 300  # characters of a name that cannot be read; whoever typed it knows the rest
 KEYS = (*FIELDS, *GRID_KEYS)
 
 
@@ -109,6 +110,8 @@ def read_spec(path: str | Path, text: str | None = None) -> Spec:
 
 
 def _read(file: Path, shown: str) -> str:
+    if len(shown) > NAME_SHOWN:
+        shown = f"{shown[: NAME_SHOWN // 2]}...{shown[-NAME_SHOWN // 2 :]}"
     try:
         status = file.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -213,6 +214,10 @@ def notify(reader: Reader, node: Node, key: str) -> str | None:
         if url.scheme.lower() != "https" and not (url.scheme.lower() == "http" and local):
             reader.add(node, key, f"{quoted(text)} is not an https URL", "Use https; http is for localhost only.")
             return None
+    elif re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s;&|<>()$`]+", text) and shutil.which(text) is None:
+        remedy = "Write https://host/path, or a command, like: mail -s sweep me@example.org"
+        reader.add(node, key, f"{quoted(text)} is neither a command nor an https URL", remedy)
+        return None
     return text
 
 
