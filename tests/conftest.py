@@ -128,6 +128,13 @@ def describe(pid: int) -> str:
         return f"{pid}: gone"
 
 
+def is_scheduler(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-3:-2] == [b"window"]
+    except OSError:
+        return False
+
+
 def end_all(found: list[int]) -> None:
     """Kill them, and wait until they have let go of everything: a process that is on its way out still holds its locks
     when its command line and environment can no longer be read."""
@@ -162,6 +169,7 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     end_tmux(sockets)
     left = processes_of(tmp_path)
+    procs.signal_all(filter(is_scheduler, left), signal.SIGTERM)  # or it would wait a while for a shutdown to follow
     deadline = time.monotonic() + 5
     while left and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -17,7 +17,7 @@ import pytest
 from sweeper import control, folders, index, launch, model, paths, procs
 from sweeper.procs import signal_all
 from sweeper.store import open_store
-from tests.conftest import ROOT, Workshop, end_all, processes_of, say, wait_for
+from tests.conftest import ROOT, Workshop, end_all, over, processes_of, say, wait_for
 from tests.test_boot import as_cron_runs, words_of
 
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
@@ -156,6 +156,50 @@ def test_an_orderly_shutdown_is_no_stop(house: House, order: tuple[signal.Signal
     assert "resumed: s" in house.say("resume", "--all")
     house.go()
     wait_for(lambda: not launch.alive(sweep))
+    assert house.states("s")[model.DONE] == 3
+
+
+@pytest.mark.parametrize("parallel", [2, None])
+def test_a_shutdown_that_reaches_the_tmux_server_first_is_no_stop(house: House, parallel: int | None) -> None:
+    """Everybody else hears of it when the sweep has stopped already, as if its session had been closed."""
+    sweep = house.begin("s", parallel=parallel)
+    scheduler = house.scheduler()
+    os.kill(int(house.tmux("display-message", "-p", "#{pid}")), signal.SIGTERM)
+    wait_for(lambda: not launch.alive(sweep))
+    assert house.status_of("s") == "stopped"
+    os.kill(scheduler, signal.SIGTERM)
+    wait_for(lambda: over(scheduler))
+    assert house.status_of("s") == "interrupted"
+    house.reboot()
+    assert "resumed: s" in house.say("resume", "--all")
+    house.go()
+    wait_for(lambda: not launch.alive(sweep))
+    assert house.states("s")[model.DONE] == 3
+    assert not any(line.endswith("3") for line in house.lines("tally-s")), "no run was tried more than twice"
+
+
+def test_a_closed_session_that_no_shutdown_follows_is_a_stop(house: House) -> None:
+    house.begin("s")
+    scheduler = house.scheduler()
+    house.tmux("kill-session", "-t", "sweep-s")
+    wait_for(lambda: over(scheduler))
+    assert house.status_of("s") == "stopped"
+    assert "s (stopped: its tmux session was closed)" in house.say("resume", "--all")
+
+
+def test_who_waits_for_a_shutdown_is_in_nobodys_way(house: House) -> None:
+    """The sweep goes on before it is known that there is none, and ends before one comes."""
+    sweep = house.begin("s")
+    scheduler = house.scheduler()
+    house.tmux("kill-session", "-t", "sweep-s")
+    wait_for(lambda: not launch.alive(sweep))
+    house.go()
+    assert "s goes on" in house.say("resume", "s")
+    wait_for(lambda: not launch.alive(sweep))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(scheduler, signal.SIGTERM)
+    wait_for(lambda: over(scheduler))
+    assert house.status_of("s") == "finished"
     assert house.states("s")[model.DONE] == 3
 
 

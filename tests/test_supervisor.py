@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -16,7 +17,8 @@ import pytest
 from filelock import lock_descriptor
 
 from sweeper import folders, model, paths, procs
-from tests.conftest import memory_disk, processes_of, wait_for
+from sweeper.supervisor import ending
+from tests.conftest import memory_disk, over, processes_of, wait_for
 from tests.supervision import Hand, Supervised
 
 PYTHON = shlex.quote(sys.executable)
@@ -138,6 +140,37 @@ def test_a_daemon_that_closed_everything_ends_with_its_run(hand: Hand) -> None:
     window = hand.run(python(DAEMON), grace=0.3)
     ended(window, model.DONE, 0)
     assert processes_of(window.run_dir.path) == []
+
+
+STRAGGLER = "(trap '' TERM HUP; while [ ! -e go ]; do sleep 0.02; done) & echo main $$;"
+
+
+def main_of(window: Supervised) -> int:
+    """The pid of the command's main process, which says it."""
+    said = wait_for(lambda: re.search(rb"main (\d+)\r\n", window.log))
+    return int(said[1])
+
+
+def test_what_a_shutdown_ends_before_its_supervisor_has_not_failed(hand: Hand) -> None:
+    """Stragglers of it live on when the supervisor's turn comes."""
+    window = hand.run(f"{STRAGGLER} exec sleep 1000")
+    main = main_of(window)
+    os.kill(main, signal.SIGTERM)
+    wait_for(lambda: over(main))
+    window.process.terminate()
+    (hand.folder / "go").touch()
+    assert "together with its supervisor" in ended(window, model.STOPPED, None, signal.SIGTERM).reason
+
+
+def test_what_failed_before_its_stragglers_were_ended_by_a_shutdown_has_failed(hand: Hand) -> None:
+    window = hand.run(f"{STRAGGLER} exit 3")
+    main = main_of(window)
+    wait_for(lambda: over(main))
+    failed = time.monotonic()
+    wait_for(lambda: time.monotonic() > failed + 2 * ending.TOGETHER)
+    window.process.terminate()
+    (hand.folder / "go").touch()
+    ended(window, model.FAILED, 3, None)
 
 
 def test_background_processes_are_told_before_they_are_killed(hand: Hand) -> None:

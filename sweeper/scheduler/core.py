@@ -21,13 +21,13 @@ from sweeper.scheduler.line import Line
 from sweeper.scheduler.loop import Loop
 from sweeper.scheduler.place import GoneError, Place
 from sweeper.scheduler.slots import Slots
+from sweeper.scheduler.witness import HUNG_UP, take_back
 from sweeper.scheduler.word import Word
 from sweeper.store import Store, open_store
 from sweeper.store.db import PAUSE, RUN, STOP
 from sweeper.store.rebuild import REBUILT, is_damage, put_aside
 
 SOON = 0.5  # seconds until a deleted queue is made anew: the whole folder may just be being deleted
-HUNG_UP = ("its tmux session was closed", "its terminal was closed")
 
 
 class Scheduler:
@@ -55,6 +55,8 @@ class Scheduler:
         self.aftermath = Aftermath(self.loop, sweep, self.line, word, self.stop)
         self.slots = Slots(self.place, self.line, self.crew, self.aftermath, word, self._give_up)
         self.hearing = Hearing(self.line, self.crew, self.slots, self.aftermath, word, self.stop)
+        self.lock = lock
+        self.launch_lock: int | None = None  # held from the last look at what is wanted
         self.hung_up = False
         self.leaving = False
         self.ill = False
@@ -125,10 +127,9 @@ class Scheduler:
 
     def _hang_up_no_more(self) -> None:
         """TERM beside HUP: not the session was closed, the machine shuts down. ``resume --all`` is to go on later."""
-        with self.store:
-            wish = self.store.wish()
-            if self.hung_up and wish is not None and wish.want == STOP and wish.why in HUNG_UP:
-                self.store.set_wish(replace(wish, want=RUN, why=""))
+        if self.hung_up:
+            with self.store:
+                take_back(self.store)
 
     def _finished(self) -> bool:
         if self.ill or self.aftermath.adopted or any(worker.number or worker.recorded for worker in self.crew.workers):
@@ -150,11 +151,19 @@ class Scheduler:
             self._load()
             done = self.line.wish.want != RUN or self.line.empty
         finally:
-            if not done:
+            if done:
+                self.launch_lock = launch
+            else:
                 os.close(launch)
         for worker in list(self.crew.workers) if done else ():
             self.crew.dismiss(worker)
         return done
+
+    def let_go(self) -> None:
+        """Of its locks, before its process ends."""
+        for lock in (self.launch_lock, self.lock):
+            if lock is not None:
+                os.close(lock)
 
     def _abandon(self, gone: GoneError) -> None:
         """The folder is gone. In one that was moved the runs go on, and are recorded and found there; those of one that

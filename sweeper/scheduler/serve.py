@@ -10,12 +10,12 @@ import sys
 import termios
 
 from sweeper import channel, errors, folders, model, paths
-from sweeper.scheduler import boot
+from sweeper.scheduler import boot, witness
 from sweeper.scheduler.core import Scheduler
 from sweeper.scheduler.engines import Chain, Engine, Windows
 from sweeper.scheduler.word import Word
 from sweeper.store import open_store
-from sweeper.store.db import RUN
+from sweeper.store.db import RUN, STOP
 from sweeper.supervisor.relay import Window
 from sweeper.supervisor.standby import Supervisor
 
@@ -80,6 +80,11 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
     if not scheduler.leaving:
         word.finished(scheduler.line.spec, wish.why if wish.want != RUN else "")
     channel.address(sweep.path).unlink(missing_ok=True)
+    if wish.want == STOP and wish.why in witness.HUNG_UP and not scheduler.leaving:
+        store.close()
+        scheduler.let_go()
+        if said := witness.watch(sweep, scheduler.loop):
+            word.log(said)
     return counts
 
 

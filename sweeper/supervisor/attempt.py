@@ -48,6 +48,7 @@ class Running:
         self.host = socket.gethostname()
         self.boot_id = procs.boot_id()
         self.status: int | None = None
+        self.main_ended_at: float | None = None
         self.began = 0.0
         self.kernel = oom.counter()
         self.kernel_kills = 0
@@ -128,6 +129,7 @@ class Running:
                 return False
             if self.shell is not None and pid == self.shell.pid:
                 self.status = status
+                self.main_ended_at = time.monotonic()
 
     @property
     def main_ended(self) -> bool:

@@ -31,6 +31,7 @@ class Ending:
         self.told: tuple[str, str] | None = None
         self.kill_at: float | None = None
         self.interrupted_at = 0.0
+        self.late: float | None = None  # seconds from the command's end until somebody ended this process, too
 
     def stop(self, run: Running, outcome: str, why: str) -> None:
         """End a run that has begun: TERM to all of it, KILL after the grace."""
@@ -39,6 +40,11 @@ class Ending:
         if not run.main_ended:
             self.told = (outcome, why)
         self.terminate(run)
+
+    def ended_too(self, run: Running) -> None:
+        """This process is being ended by a signal, perhaps while only stragglers of the run are left."""
+        if run.main_ended_at is not None and self.late is None:
+            self.late = time.monotonic() - run.main_ended_at
 
     def terminate(self, run: Running) -> None:
         """TERM to all that lives of the run, once."""
@@ -114,8 +120,12 @@ class Ending:
             return None, ""
         if number == signal.SIGINT and self.interrupted_at >= run.began:
             return model.STOPPED, "Ctrl-C in its window"
-        if number in (signal.SIGTERM, signal.SIGHUP) and self.signals.being_ended(TOGETHER):
-            return model.STOPPED, f"ended by {signal.Signals(number).name} together with its supervisor"
+        # A shutdown reaches everybody, in any order. What it ended is no failure; what failed long before it is one.
+        if number in (signal.SIGTERM, signal.SIGHUP):
+            if self.late is not None or self.signals.being_ended(TOGETHER):
+                return model.STOPPED, f"ended by {signal.Signals(number).name} together with its supervisor"
+        elif (self.late is not None and self.late < TOGETHER) or self.signals.told_to_leave():
+            return model.STOPPED, "ended together with its supervisor"
         return None, ""
 
     def _record(self, run: Running, outcome: Outcome) -> bool:

@@ -154,10 +154,11 @@ class Supervisor:
             elif number == signal.SIGWINCH:
                 if self.running is not None and self.running.relay is not None:
                     self.running.relay.resize()
-            elif number == signal.SIGHUP:
-                self.stop(model.STOPPED, CLOSED)
             else:
-                self.stop(model.STOPPED, f"its supervisor was ended by {signal.Signals(number).name}")
+                if (run := self._begun()) is not None:
+                    self.ending.ended_too(run)
+                ended = f"its supervisor was ended by {signal.Signals(number).name}"
+                self.stop(model.STOPPED, CLOSED if number == signal.SIGHUP else ended)
 
     # -- the scheduler -----------------------------------------------------------------------------------------
 
