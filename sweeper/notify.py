@@ -123,7 +123,9 @@ def summary(event: str, payload: Mapping[str, Any]) -> str:
     elif event == "failure":
         lines = [f"{name}: run {run} is the first to fail: {reason or payload.get('outcome', '')}", counts]
     elif event == "stall":
-        lines = [f"{name}: run {run} has printed nothing for {lasting(float(payload.get('seconds') or 0))}", counts]
+        since = lasting(float(payload.get("seconds") or 0))
+        what = f"is held up for {since}: {reason}" if reason else f"has printed nothing for {since}"
+        lines = [f"{name}: run {run} {what}", counts]
     else:
         lines = [f"{name}: {event}", counts]
     told = str(payload.get("report", "")).splitlines()

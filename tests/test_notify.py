@@ -298,6 +298,8 @@ def test_summaries() -> None:
     assert stall == "digits: run 7 has printed nothing for 30 min\n10 done, 2 failed, 0 left"
     stall = notify.summary("stall", {**PAYLOAD, "run": 7, "seconds": 2})
     assert stall.startswith("digits: run 7 has printed nothing for 2 s\n")
+    held = notify.summary("stall", {**PAYLOAD, "run": 7, "seconds": 1830, "reason": "the log cannot be written"})
+    assert held.startswith("digits: run 7 is held up for 30 min: the log cannot be written\n")
     assert [notify.lasting(seconds) for seconds in (89, 90, 3600, 7500)] == ["89 s", "2 min", "1 h", "2 h 5 min"]
     assert notify.summary("finish", {**PAYLOAD, "report": "best: 1\ntime: 2"}).endswith("0 left\nbest: 1\ntime: 2")
 

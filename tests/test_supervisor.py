@@ -493,11 +493,13 @@ def test_a_full_disk_holds_the_run_and_loses_no_byte(small_disk: Path) -> None:
     hand = Hand(small_disk)
     try:
         window = hand.start()
-        window.prepare(hand.job(f"stty -opost; {python('import sys; sys.stdout.write(chr(120) * 2000000)')}"))
+        write = python("import sys; sys.stdout.write(chr(120) * 2000000)")
+        window.prepare(hand.job(f"stty -opost; {write}", stall=1.5))
         ballast = small_disk / "ballast"
         window.go()
         assert "No space left" in window.hear("trouble")["text"]
         assert window.process.poll() is None
+        assert "No space left" in window.hear("stalled")["held"], "not the run's fault"
         import subprocess
 
         ballast.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ class Hearing:
     def _hear_trouble(self, worker: Worker, kind: str, message: Message) -> None:
         number = worker.number
         if kind == "stalled":
-            self.word.stalled(self.line.spec, number, float(message["seconds"]))
+            self.word.stalled(self.line.spec, number, float(message["seconds"]), str(message.get("held", "")))
         elif kind == "crashed":
             self.word.log(f"the supervisor of run {number or '(none yet)'} failed:\n{message['why']}")
         elif kind == "unprepared":

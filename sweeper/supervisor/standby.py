@@ -143,7 +143,8 @@ class Supervisor:
             self.stalled = False
         elif run.job.stall is not None and not self.stalled:
             self.stalled = True
-            self.voice.tell("stalled", number=run.job.number, seconds=quiet)
+            held = run.relay.trouble  # then it is no fault of the run's
+            self.voice.tell("stalled", number=run.job.number, seconds=quiet, held=held)
         if self.ending.kill(now):
             self._reap()
 
