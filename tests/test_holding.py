@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from sweeper import control, gpus, paths
-from sweeper.cli import looking
+from sweeper.cli import standing
 from sweeper.lease import Wait, Waiter, evidence, folder
 from sweeper.model import GpuRequest
 from sweeper.scheduler.engines import Chain
@@ -54,7 +54,7 @@ def test_it_says_whom_it_waits_for_and_keeps_what_it_got(
     window = shop.tmux("capture-pane", "-p", "-t", "sweep-s:")
     assert f"[sweep: waits for GPU 0, held by {me}since " in " ".join(window.split())
     assert max(map(len, window.splitlines())) < 80
-    looking.status("s", None, as_json=False)
+    standing.status("s", None, as_json=False)
     assert f"\n  waiting for GPU 0, held by {me}for 0:" in capsys.readouterr().out
     row = gpus.snapshot()[0]
     assert [(one.sweep, one.run, one.command) for one in row.queue] == [("s", None, "sweep s.yaml --serial --hold")]

@@ -1,4 +1,4 @@
-"""The commands that only look: status, ls, attach, logs, gpus, doctor, schema. Each returns the exit code."""
+"""The commands that only look: ls, attach, logs, gpus, doctor, schema. Each returns the exit code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sweeper import index, model, moments, obstacle, paths
+from sweeper import index, model, obstacle, paths
 from sweeper.errors import InputError, SweepError
 
 if TYPE_CHECKING:
@@ -18,83 +18,6 @@ if TYPE_CHECKING:
     from sweeper.store import Store
 
 EVERY = 2.0  # seconds between two looks of gpus --watch
-
-
-def status(name: str | None, runs_dir: str | None, *, as_json: bool) -> int:
-    from sweeper import control
-
-    sweep = index.find(name, runs_dir)
-    now, times = control.look(sweep, lambda store: (control.status(sweep, store), store.times()))
-    if as_json:
-        print(json.dumps(_status_json(now), ensure_ascii=False, indent=2))
-        return 0
-    print(_status_text(now, times))
-    return 0
-
-
-def _status_json(now: control.Status) -> dict[str, Any]:
-    def run(record: model.RunRecord) -> dict[str, Any]:
-        fields = ("number", "state", "params", "note", "folder", "attempts", "started", "ended", "gpus", "exit_code")
-        return {field: getattr(record, field) for field in fields} | {"note": moments.at(record.note)}
-
-    return {
-        "name": now.sweep.name,
-        "folder": str(now.sweep.path),
-        "state": now.state,
-        "why": now.why,
-        "total": now.total,
-        "counts": now.counts,
-        "parallel": now.parallel,
-        "session": now.session,
-        "waiting_for": moments.at(now.waits),
-        "note": now.note,
-        "notify_failed": _unsent(now.sweep),
-        "in_flight": [run(record) for record in now.flight],
-        "not_well": [run(record) for record in now.unwell],
-    }
-
-
-def _status_text(now: control.Status, times: list[float]) -> str:
-    from sweeper import watch
-
-    left = watch.time_left(now, times)
-    how = "one after another" if now.parallel is None else f"{now.parallel} at a time"
-    lines = [f"{now.sweep.name}: {watch.headline(watch.Frame(now, left))}"]
-    lines.append(
-        f"  {now.state}, {how}" + (f", tmux session {now.session}" if now.session else "") + f", {now.sweep.path}"
-    )
-    if now.waits:
-        lines.append(f"  waiting for {watch.printable(moments.ago(now.waits))}")
-    for record in now.flight:
-        took = watch.clock(time.time() - record.started) if record.state == model.RUNNING and record.started else ""
-        gpus = "GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else ""
-        what = ("waiting for " if record.state == model.WAITING else "") + watch.doing(record)
-        state = record.state if record.state not in (model.RUNNING, model.WAITING) else ""
-        lines.append(
-            "  " + "  ".join(filter(None, (str(record.number), watch.printable(record.label), gpus, took, state, what)))
-        )
-    lines += [f"  run {one.number} {one.state.replace('_', ' ')}: {watch.printable(one.note)}" for one in now.unwell]
-    if now.unwell_count > len(now.unwell):
-        lines.append(f"  and {now.unwell_count - len(now.unwell)} more that did not end well")
-    if now.unwell:
-        lines.append(f"sweep logs {now.sweep.name} {now.unwell[-1].number} shows the log of the last one")
-    left = now.left + now.counts.get(model.STOPPED, 0)
-    if now.state in ("stopped", "paused", "interrupted") and left:
-        lines.append(f"sweep resume {now.sweep.name} goes on with the {left} that {'is' if left == 1 else 'are'} left")
-    if now.note:
-        lines.append(f"  {watch.printable(now.note)}")
-    if unsent := _unsent(now.sweep):
-        lines.append(f"  notify did not work: {watch.printable(unsent)}")
-    return "\n".join(lines)
-
-
-def _unsent(sweep: paths.SweepDir) -> str:
-    """Why the last overnight word failed, '' where it did not or there was none."""
-    try:
-        with open(sweep.unsent, encoding="utf-8", errors="replace") as file:
-            return file.readline(2000).strip()
-    except OSError:
-        return ""
 
 
 def ls(runs_dir: str | None, *, as_json: bool) -> int:

@@ -44,7 +44,7 @@ def plan(command: Command, typed: list[str], after: list[str] | None) -> Plan:
 
 def _functions(after: list[str] | None) -> dict[str, Callable[..., Plan]]:
     """What fire binds the words to: one function a command, which reads its values and returns the plan."""
-    from sweeper.cli import changing, looking, reporting, starting
+    from sweeper.cli import changing, looking, reporting, standing, starting
 
     def launch(
         file: str = "",
@@ -75,7 +75,7 @@ def _functions(after: list[str] | None) -> dict[str, Callable[..., Plan]]:
         return Plan(lambda: starting.launch(file, options, dry_run=_on(dry_run), detach=_on(detach)))
 
     def status(name: str | None = None, *, json: str = "", runs_dir: str | None = None) -> Plan:
-        return Plan(lambda: looking.status(name, runs_dir, as_json=_on(json)))
+        return Plan(lambda: standing.status(name, runs_dir, as_json=_on(json)))
 
     def ls(*, json: str = "", runs_dir: str | None = None) -> Plan:
         return Plan(lambda: looking.ls(runs_dir, as_json=_on(json)))

@@ -95,7 +95,7 @@ class Word:
     # -- notifications -----------------------------------------------------------------------------------------
 
     def stalled(self, spec: Spec, number: int, seconds: float, held: str) -> None:
-        """Nothing came of a run for so long; ``held`` says what keeps its output from its log, '' where nothing does."""
+        """Nothing came of a run for so long; ``held`` says what keeps its output from its log, if anything."""
         self.log(f"run {number} has printed nothing for {seconds:.0f} s" + (f": {held}" if held else ""))
         self.tell(spec, "stall", run=number, seconds=round(seconds), reason=held)
 

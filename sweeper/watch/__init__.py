@@ -20,9 +20,9 @@ from sweeper.watch import cursor
 from sweeper.watch.picture import ROWS, Frame, clock, doing, headline, look, picture, printable, time_left
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
-__all__ = ["Frame", "clock", "doing", "headline", "in_window", "printable", "time_left", "until_end"]
+__all__ = ["Frame", "clock", "doing", "fitting", "headline", "in_window", "printable", "time_left", "until_end"]
 
 TICK = 0.5  # seconds between two looks from a terminal that waits
 WINDOW_TICK = 2.0  # seconds between two looks in the scheduler's own window
@@ -89,10 +89,22 @@ def _frames(sweep: paths.SweepDir, tick: float, *, news: bool = False) -> Iterat
             store.close()
 
 
-def _live(sweep: paths.SweepDir, hint: str, tick: float = TICK) -> Iterator[Frame]:
-    from rich.console import Console, Group
-    from rich.live import Live
+def fitting(frame: Frame, hint: str, console: Console) -> RenderableType:
+    """The picture and the hint below, with as many runs as the screen has room for: one that waits may take several
+    lines."""
+    from rich.console import Group
     from rich.text import Text
+
+    for rows in range(max(0, min(ROWS, console.height - 7)), -1, -1):
+        shown = Group(picture(frame, rows), Text(hint, style="dim"))
+        if len(console.render_lines(shown)) < console.height:
+            break
+    return shown
+
+
+def _live(sweep: paths.SweepDir, hint: str, tick: float = TICK) -> Iterator[Frame]:
+    from rich.console import Console
+    from rich.live import Live
 
     console = Console(highlight=False)
     shown: RenderableType = ""
@@ -101,7 +113,7 @@ def _live(sweep: paths.SweepDir, hint: str, tick: float = TICK) -> Iterator[Fram
             if back.was_away:  # below what the shell has said meanwhile, not over it
                 console.file.write("\n" * len(console.render_lines(shown)))
                 back.was_away = False
-            shown = Group(picture(frame, max(3, min(ROWS, console.height - 7))), Text(hint, style="dim"))
+            shown = fitting(frame, hint, console)
             live.update(shown, refresh=True)
             yield frame
 

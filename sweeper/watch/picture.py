@@ -13,6 +13,7 @@ from sweeper.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 ROWS = 30  # runs shown in the table
 
@@ -31,16 +32,24 @@ def look(sweep: paths.SweepDir, store: Store) -> Frame:
 
 
 def time_left(status: control.Status, times: list[float]) -> float | None:
-    """From the runs that ended well so far: their mean time, over as many as run at once."""
+    """Seconds until the last run ends, if each takes as long as those that ended well so far; None while none has."""
     if not times or not status.left:
         return None
-    mean = sum(times) / len(times)
     now = time.time()
     flying = [record for record in status.flight if record.state == model.RUNNING and record.started]
     # One that began after now did so before the clock was set back.
-    begun = sum(max(0.0, mean - max(0.0, now - (record.started or now))) for record in flying)
-    queued = status.left - len(flying)
-    return (begun + mean * queued) / max(1, status.parallel or 1)
+    slots = sorted(_rest(max(0.0, now - (record.started or now)), times) for record in flying)
+    slots = [0.0] * ((status.parallel or 1) - len(slots)) + slots
+    rounds, odd = divmod(max(0, status.left - len(flying)), len(slots))
+    mean = sum(times) / len(times)
+    # Each slot takes its share, and those that are free first one more.
+    return rounds * mean + max(slots[-1], slots[odd - 1] + mean if odd else 0.0)
+
+
+def _rest(took: float, times: list[float]) -> float:
+    """What is left of a run that has taken so long: as of those that took longer."""
+    longer = [one - took for one in times if one > took]
+    return sum(longer) / len(longer) if longer else took / 10
 
 
 def clock(seconds: float) -> str:
@@ -85,6 +94,15 @@ def doing(record: RunRecord) -> str:
     return "  ".join(words)
 
 
+def _doing(record: RunRecord) -> Text:
+    """A line; but whom a run waits for is told in full."""
+    from rich.text import Text
+
+    if record.state == model.WAITING:
+        return Text(f"waiting for {doing(record)}", style="dim")
+    return Text(doing(record), style="dim", overflow="ellipsis", no_wrap=True)
+
+
 def printable(text: str) -> str:
     """``text`` without anything that a terminal would obey."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
@@ -107,10 +125,10 @@ def picture(frame: Frame, rows: int = ROWS) -> RenderableType:
         began = record.started if record.state == model.RUNNING else None
         table.add_row(
             Text(f"  {record.number}", style="bold"),
-            Text(printable(record.label)),
-            Text("GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else ""),
-            Text(clock(time.time() - began) if began else "", style="cyan"),
-            Text(("waiting for " if record.state == model.WAITING else "") + doing(record), style="dim"),
+            Text(printable(record.label), overflow="ellipsis", no_wrap=True),
+            Text("GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else "", no_wrap=True),
+            Text(clock(time.time() - began) if began else "", style="cyan", no_wrap=True),
+            _doing(record),
         )
     parts: list[RenderableType] = [top, table]
     if status.waits:
