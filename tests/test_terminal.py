@@ -263,7 +263,7 @@ def test_a_narrow_and_a_dumb_terminal(terminal: Terminal) -> None:
     terminal.wait("goes on")
     terminal.tmux("resize-window", "-x", "100", "-y", "24")
     terminal.give("TERM=dumb sweep s.yaml --parallel 2")
-    terminal.wait("0 of 3 done · 1 queued · 2 running")
+    terminal.wait("0 of 3 done · 2 running · 1 queued")
     (terminal.folder / "end").touch()
     screen = terminal.wait("run 2 failed", "best:")
     assert "━━━━━╸" not in screen

@@ -78,6 +78,11 @@ def test_the_live_table_fits_the_screen_whoever_waits_for_whom(width: int, heigh
     assert " more\n" in text
 
 
+def test_the_headline_says_first_what_goes_on() -> None:
+    frame = watch.Frame(status([run(1), run(2)], 5, 2), 41.0)
+    assert watch.headline(frame) == "4 of 9 done · 2 running · 3 queued · about 0:41 left"
+
+
 def test_each_running_run_is_one_line() -> None:
     console = Console(file=io.StringIO(), width=60, height=40)
     flight = [run(number, started=time.time()) for number in range(1, 6)]

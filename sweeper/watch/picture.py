@@ -66,7 +66,8 @@ def headline(frame: Frame) -> str:
     """``7 of 12 done · 2 running · 3 queued · about 0:41 left``."""
     status = frame.status
     parts = [f"{status.counts.get(model.DONE, 0)} of {status.total} done"]
-    others = [state for state in model.STATES if state != model.DONE and status.counts.get(state)]
+    order = (model.RUNNING, model.WAITING, model.QUEUED, *model.STATES)
+    others = [state for state in dict.fromkeys(order) if state != model.DONE and status.counts.get(state)]
     parts += [f"{status.counts[state]} {state.replace('_', ' ')}" for state in others]
     if status.state not in ("running", "finished"):
         parts.append(status.state + (f" ({status.why})" if status.why else ""))
