@@ -187,6 +187,7 @@ def _settle(target: str, folder: str) -> list[str]:
     return [
         ";", "set-option", "-t", target, "destroy-unattached", "off",
         ";", "set-option", "-t", target, "@sweep_dir", word(folder),
+        ";", "set-option", "-t", target, "status-left-length", "40",  # or its name is cut to 10 characters
         ";", "set-option", "-w", "-t", target, "remain-on-exit", "off",
     ]  # fmt: skip
 

@@ -258,7 +258,7 @@ def test_rm_asks(terminal: Terminal) -> None:
 def test_a_narrow_and_a_dumb_terminal(terminal: Terminal) -> None:
     terminal.tmux("resize-window", "-x", "40", "-y", "12")
     terminal.give("sweep s.yaml --parallel 2")
-    terminal.wait("2 running")
+    terminal.wait("0 of 3 done", "running", "Ctrl-C")
     terminal.type("C-c")
     terminal.wait("goes on")
     terminal.tmux("resize-window", "-x", "100", "-y", "24")

@@ -44,7 +44,7 @@ def tmux() -> Check:
     if why:
         remedy = "\n".join(line.strip() for line in more.splitlines()) or f"mend that, {without}"
         return Check("tmux", "bad", f"{said} cannot open a session: {why}", remedy)
-    return Check("tmux", "ok", f"{said}; a session opens, with your tmux.conf")
+    return Check("tmux", "ok", f"{said}; a session opens, with your tmux.conf if you have one")
 
 
 def _session_fails() -> str:
