@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from sweeper import folders, index, paths
 from sweeper.command import syntax
 from sweeper.gather import sweep_data
 from sweeper.results import collect
+from sweeper.store import Store
 from tests.conftest import ROOT, SWEEP, Said, Workshop, say, wait_for
 
 QUICK = "command: echo loss=0.{x}\ngrid: {x: [1, 2, 3]}\ngpus: 0\n"
@@ -108,6 +110,30 @@ def test_a_sweep_from_launch_to_removal(shell: Shell) -> None:
     assert not shell.shop.sweep.path.exists()
     assert list((shell.folder / "runs").iterdir()) == []
     assert "no sweep was started yet" in shell.sweep("status", check=2).err
+
+
+def test_a_launch_without_a_number_keeps_the_last_one(shell: Shell) -> None:
+    def launched(*flags: str) -> str:
+        return shell.sweep("s.yaml", *flags, check=0).out.splitlines()[0]
+
+    shell.write(QUICK)
+    assert "one after another" in launched(), "nobody has said a number yet, and there is no GPU"
+    assert ", 3 at a time" in launched("--parallel", "3")
+    assert ", 3 at a time" in launched()
+    assert "one after another, in this terminal" in launched("--serial", "--here"), "which says where, for once"
+    assert ", 3 at a time" in launched()
+    assert ", 3 at a time" in launched("--fresh")
+    assert "one after another" in launched("--serial")
+    assert "one after another, in tmux" in launched()
+
+
+def test_what_an_older_version_was_launched_with_is_kept(shop: Workshop) -> None:
+    shop.run(QUICK, 2)
+    wish = shop.ask(Store.wish)
+    older = {name: value for name, value in wish.options.items() if name != "asked"}
+    shop.ask(lambda store: store.set_wish(replace(wish, options=older)))
+    assert shop.launch(serial=False).plan.parallel == 2
+    shop.finish()
 
 
 def test_a_failed_run_makes_exit_status_one(shell: Shell) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeper import folders, index, model, paths
 from sweeper.errors import InputError
-from sweeper.launch.place import launching, make_folder, move_aside
+from sweeper.launch.place import Aside, launching, make_folder, move_aside
 from sweeper.launch.planning import Plan, check_owner, holds, unheld
 from sweeper.launch.reaching import reached, set_going
 from sweeper.launch.tidying import tidy
@@ -48,20 +48,19 @@ def carry_out(plan: Plan) -> Launched:
     make_folder(sweep)
     with launching(sweep):
         check_owner(sweep, plan.spec)
-        if plan.options.fresh:
-            sweep = move_aside(sweep)
+        aside = move_aside(sweep) if plan.options.fresh else None
     with launching(sweep):
         running = reached(sweep)
         if running and plan.options.here:
             raise InputError(f"{sweep.name} is running already: launch it without --here to change it")
-        return with_store(sweep, lambda store: _enter(plan, sweep, store, running))
+        return with_store(sweep, lambda store: _enter(plan, sweep, store, running, aside))
 
 
-def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool) -> Launched:
+def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool, aside: Aside | None) -> Launched:
     if not running:
         catch_up(store, sweep)
     before = store.wish()
-    plan = _as_it_runs(plan, before, running)
+    plan = _as_before(plan, aside.wish if aside is not None else before, running)
     _check_mode(before, plan, running)
     plan = replace(plan, notes=[*plan.notes, *unheld(plan)])
     wish = new_wish(plan, sweep, before, running)
@@ -97,10 +96,26 @@ def hear_of_begun(store: Store, records: Iterable[RunRecord]) -> None:
             store.set_started(record.number, begun.number, begun.started, begun.gpus, begun.host)
 
 
-def _as_it_runs(plan: Plan, before: Wish | None, running: bool) -> Plan:
-    """Launched without --parallel or --serial while it runs, a sweep goes on as many at a time as it does."""
-    said = plan.options.parallel is not None or plan.options.serial or plan.options.here
-    return replace(plan, parallel=before.parallel) if running and before is not None and not said else plan
+def _as_before(plan: Plan, before: Wish | None, running: bool) -> Plan:
+    """Launched without --parallel or --serial, a sweep goes on as many at a time as it does, or as was last asked for.
+
+    ``--here`` says where for once, and not how many: the launch after it has the number from before it.
+    """
+    options = plan.options
+    if options.parallel is not None or (options.serial and not options.here):
+        return replace(plan, asked=options.parallel or 0)
+    asked = None if before is None else _asked(before)
+    if options.here or before is None:
+        return replace(plan, asked=asked)
+    if running:
+        return replace(plan, asked=asked, parallel=before.parallel)
+    return plan if asked is None else replace(plan, asked=asked, parallel=asked or None)
+
+
+def _asked(wish: Wish) -> int | None:
+    """What launches before this one asked for; of one that did not write it down yet, what it had."""
+    said = wish.options.get("asked", None if wish.here else wish.parallel or 0)
+    return said if type(said) is int and said >= 0 else None
 
 
 def _check_mode(before: Wish | None, plan: Plan, running: bool) -> None:
@@ -127,7 +142,7 @@ def environment(plan: Plan) -> dict[str, Any]:
 
 
 def _options(plan: Plan) -> dict[str, Any]:
-    return {"gpu": plan.request.to_json(), "hold": holds(plan), "cwd": os.getcwd()}
+    return {"gpu": plan.request.to_json(), "hold": holds(plan), "cwd": os.getcwd(), "asked": plan.asked}
 
 
 def new_wish(plan: Plan, sweep: paths.SweepDir, before: Wish | None, running: bool) -> Wish:

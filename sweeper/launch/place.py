@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import lock_descriptor
@@ -15,7 +15,7 @@ from filelock import lock_descriptor
 from sweeper import folders, index, obstacle, paths
 from sweeper.errors import InputError, SweepError
 from sweeper.launch.reaching import PATIENCE, alive
-from sweeper.store import Store, with_store
+from sweeper.store import Store, Wish, with_store
 from sweeper.store.db import STOP
 
 PUT_ASIDE = "put aside by --fresh"
@@ -95,23 +95,32 @@ def works(folder: Path) -> bool:
     return True
 
 
-def move_aside(sweep: paths.SweepDir) -> paths.SweepDir:
-    """``--fresh``: the old results get another name, and nothing is deleted."""
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Where ``--fresh`` has put the old results, and what was wanted of that sweep."""
+
+    path: Path
+    wish: Wish | None
+
+
+def move_aside(sweep: paths.SweepDir) -> Aside | None:
+    """``--fresh``: the old results get another name, and nothing is deleted. None where there are none."""
     if not index.is_sweep(sweep.path):
-        return sweep
+        return None
     check_at_rest(sweep, ", then --fresh")
-    with_store(sweep, _stop_for_good)
+    wish = with_store(sweep, _stop_for_good)
     number = 1
     while (aside := sweep.path.with_name(f"{sweep.name}.old-{number}")).exists():
         number += 1
     sweep.path.rename(aside)
     index.remember(paths.SweepDir(aside))
     paths.make_folder(sweep.path)
-    return sweep
+    return Aside(aside, wish)
 
 
-def _stop_for_good(store: Store) -> None:
-    """Or ``resume --all`` would go on with what was put aside."""
+def _stop_for_good(store: Store) -> Wish | None:
+    """Or ``resume --all`` would go on with what was put aside. Gives what was wanted until now."""
     wish = store.wish()
     if wish is not None:
         store.set_wish(replace(wish, want=STOP, why=PUT_ASIDE))
+    return wish

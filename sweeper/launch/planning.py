@@ -40,6 +40,8 @@ class Plan:
     request: GpuRequest
     options: Options
     notes: list[str] = field(default_factory=list)
+    asked: int | None = None
+    """How many at once were asked for, now or by an earlier launch: 0 is a serial chain, None if nobody ever said."""
 
 
 def plan(file: str, options: Options) -> Plan:
