@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import time
@@ -65,6 +66,21 @@ def _remembered() -> list[Entry]:
 def is_lost(sweep: paths.SweepDir) -> bool:
     """Whether this very sweep was used before, and its folder is gone."""
     return not _stands(sweep.path) and any(entry.path == sweep.path for entry in _remembered())
+
+
+def elsewhere(sweep: paths.SweepDir, file: str) -> paths.SweepDir | None:
+    """Another sweep of this very file that stands somewhere else: the one used last. What --fresh put aside is none."""
+    wanted = os.path.realpath(file)
+    for entry in entries():
+        if entry.path == sweep.path or re.search(r"\.old-\d+$", entry.path.name):
+            continue
+        try:
+            owner = folders.read_json(paths.SweepDir(entry.path).owner)
+            if owner is not None and os.path.realpath(str(owner.get("file"))) == wanted:
+                return paths.SweepDir(entry.path)
+        except (OSError, ValueError):
+            continue  # closed to us, or nothing that we wrote
+    return None
 
 
 def remember(sweep: paths.SweepDir) -> None:

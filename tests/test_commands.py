@@ -350,10 +350,43 @@ def test_the_file_edited_and_launched_again_while_it_runs(shell: Shell) -> None:
     shell.write(SLOW.replace("[1, 2, 3]", "[1, 2, 4, 5]"))
     said = shell.sweep("s.yaml", "--parallel", "3", "--detach", check=0)
     assert "4 runs (4 x), 3 at a time" in said.out
-    assert "1 dropped, 2 new" in said.out
+    assert "2 new, 1 gone from the file\n" in said.out, "the third had not begun"
     wait_for(lambda: len(shell.shop.lines()) == 3, what="a third at once")
     shell.end()
     assert sorted(shell.shop.lines()) == ["1", "2", "4", "5"]
+
+
+def test_what_has_left_the_file_is_told_of(shell: Shell) -> None:
+    shell.slow()
+    shell.write(SLOW.replace("[1, 2, 3]", "[2, 4]"))
+    said = shell.sweep("s.yaml", "--detach", check=0).out
+    assert "  1 new, 2 gone from the file (kept on disk)\n" in said
+    assert "note: run 1 still runs though gone from the file: sweep stop s 1 ends it" in said
+    said = shell.sweep("s.yaml", "--detach", check=0).out
+    assert "gone from the file (kept" not in said, "that was the launch before"
+    assert "run 1 still runs though gone" in said
+    shell.end()
+    assert shell.shop.counts() == {"done": 2}
+    shell.write(QUICK.replace("[1, 2, 3]", "[9]").replace("loss=0", "on"), "t.yaml")
+    shell.write(SLOW.replace("[1, 2, 3]", "[4, 5]"))
+    assert "1 done already, 1 new, 1 gone from the file (kept on disk)" in shell.sweep("s.yaml", check=0).out
+
+
+def test_a_file_typed_in_another_folder_than_before_is_told_of(shell: Shell) -> None:
+    shell.write(QUICK)
+    assert "note:" not in shell.sweep("s.yaml", check=0).out
+    (there := shell.folder / "there").mkdir()
+    (there / "link.yaml").symlink_to("../s.yaml")
+    said = say("../s.yaml", check=0, cwd=there).out
+    told = f"note: this file was launched from {shell.folder} before, and lies in {shell.shop.sweep.path};"
+    assert f"{told} this is a second sweep of it, and its commands run in" in said
+    assert f"the folder where you are now, {there} (workdir: says otherwise)\n" in said
+    assert "note:" not in say("../s.yaml", check=0, cwd=there).out, "that was told when it began"
+    assert f"this file was launched from {there} before" in say("link.yaml", check=0, cwd=there).out
+    assert "note:" not in shell.sweep("s.yaml", "--fresh", check=0).out
+    shell.write(f"{QUICK}workdir: .\n")
+    said = shell.sweep("s.yaml", "--runs-dir", "more", check=0).out
+    assert "second sweep of it\n" in said, "the commands run where they did"
 
 
 def test_killed_scheduler_and_another_launch_repeat_nothing(shell: Shell) -> None:

@@ -11,6 +11,8 @@ from sweeper.cli.printing import count_runs, width
 from sweeper.cli.words import gpu_count
 from sweeper.errors import InputError
 
+SHOWN = 20  # runs that are told by their number
+
 
 def options(**typed: Any) -> launching.Options:
     """What was typed beside the file; ``gpus`` is a number or the word all. Raises InputError."""
@@ -30,8 +32,8 @@ def launch(file: str, typed: launching.Options, *, dry_run: bool, detach: bool) 
         return 0
     done = launching.carry_out(plan)
     print(_opening(done), flush=True)
-    for note in filter(None, [*plan.notes, done.note]):
-        print(f"  {note}", flush=True)
+    for note in filter(None, [*plan.notes, done.note, _alive(done)]):
+        print(f"  note: {note}", flush=True)
     name = plan.sweep.name
     if typed.here:
         from sweeper.scheduler.serve import serve
@@ -57,11 +59,26 @@ def _opening(done: launching.Launched) -> str:
         changes.append(f"{change.kept} done already")
     if change.again:
         changes.append(f"{change.again} queued again")
-    if change.gone:
-        changes.append(f"{change.gone} dropped")
     if change.new and change.new != change.total:
         changes.append(f"{change.new} new")
+    if done.gone.count:
+        kept = " (kept on disk)" if done.gone.begun else ""
+        changes.append(f"{done.gone.count} gone from the file{kept}")
     return line + (f"\n  {', '.join(changes)}" if changes else "")
+
+
+def _alive(done: launching.Launched) -> str:
+    """A remark on what runs though it has left the file."""
+    alive = done.gone.alive
+    if not alive:
+        return ""
+    numbers = " ".join(map(str, alive[:SHOWN]))
+    rest = f" (and {len(alive) - SHOWN} more)" if len(alive) > SHOWN else ""
+    return (
+        f"{count_runs(len(alive))} {numbers.replace(' ', ', ')}{rest} still "
+        f"{'runs' if len(alive) == 1 else 'run'} though gone from the file: "
+        f"sweep stop {done.plan.sweep.name} {numbers} ends {'it' if len(alive) == 1 else 'them'}"
+    )
 
 
 def _watch(sweep: paths.SweepDir) -> int:

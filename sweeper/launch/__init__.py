@@ -1,6 +1,7 @@
 """A launch, step by step: read and check everything, then write what is wanted, then wake or start the scheduler."""
 
 from sweeper.launch.carrying import Launched, carry_out, catch_up, environment, hear_of_begun, new_wish
+from sweeper.launch.leaving import Gone
 from sweeper.launch.place import PUT_ASIDE, check_at_rest, launching, works
 from sweeper.launch.planning import Options, Plan, command_lines, plan
 from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached, set_going, start, wake, woken
@@ -8,6 +9,7 @@ from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached
 __all__ = [
     "PATIENCE",
     "PUT_ASIDE",
+    "Gone",
     "Launched",
     "Options",
     "Plan",

@@ -12,12 +12,13 @@ from typing import Any
 
 from sweeper import folders, index, model, paths
 from sweeper.errors import InputError
+from sweeper.launch.leaving import Gone, enter
 from sweeper.launch.place import Aside, launching, make_folder, move_aside
 from sweeper.launch.planning import Plan, check_owner, holds, unheld
 from sweeper.launch.reaching import reached, set_going
 from sweeper.launch.tidying import tidy
 from sweeper.model import RunRecord
-from sweeper.store import Change, Store, Wish, enqueue, reconcile, with_store
+from sweeper.store import Change, Store, Wish, reconcile, with_store
 from sweeper.store.db import RUN
 
 PRIVATE = ("SWEEP_RUN_DIR", "SWEEP_NAME", "SWEEP_RUN", "SWEEP_ATTEMPT", "SWEEP_PARAMS", "TMUX", "TMUX_PANE", "_")
@@ -26,13 +27,18 @@ PRIVATE = ("SWEEP_RUN_DIR", "SWEEP_NAME", "SWEEP_RUN", "SWEEP_ATTEMPT", "SWEEP_P
 @dataclass(frozen=True)
 class Launched:
     """What a launch did: the change of the queue, whether a scheduler was running already, and its tmux session.
-    ``note`` is a remark on the queue, where there is one."""
+
+    ``gone`` is about what the file no longer holds. ``note`` is a remark on the queue, where there is one; ``aside`` is
+    where ``--fresh`` has put the old results.
+    """
 
     plan: Plan
     change: Change
     woken: bool
     session: str
+    gone: Gone
     note: str = ""
+    aside: Path | None = None
 
 
 def carry_out(plan: Plan) -> Launched:
@@ -64,14 +70,15 @@ def _enter(plan: Plan, sweep: paths.SweepDir, store: Store, running: bool, aside
     _check_mode(before, plan, running)
     plan = replace(plan, notes=[*plan.notes, *unheld(plan)])
     wish = new_wish(plan, sweep, before, running)
-    change = enqueue(store, plan.spec, plan.points, plan.template, wish)
+    change, gone = enter(store, plan, wish)
     paths.replace(sweep.file, plan.spec.source, sync=True)
     paths.replace(sweep.owner, json.dumps({"host": socket.gethostname(), "file": plan.spec.file}), sync=True)
     index.remember(sweep)
     if not plan.options.here:
         wish = set_going(sweep, store, wish)
     tidy(sweep, store)
-    return Launched(plan, change, running, wish.session, store.note if before is not None else "")
+    note = store.note if before is not None else ""
+    return Launched(plan, change, running, wish.session, gone, note, aside.path if aside is not None else None)
 
 
 def catch_up(store: Store, sweep: paths.SweepDir) -> None:

@@ -10,6 +10,7 @@ from sweeper import command, folders, index, paths
 from sweeper.command import Template
 from sweeper.errors import InputError, Problem, RequestError, SpecError
 from sweeper.grid import Points, expand
+from sweeper.launch import remarks
 from sweeper.model import GpuRequest
 from sweeper.spec import Spec, read_spec
 
@@ -58,6 +59,7 @@ def plan(file: str, options: Options) -> Plan:
     request, visible, notes = _gpus(spec, options)
     if index.is_lost(sweep):
         notes.append(f"{sweep.path} was deleted or moved since it was launched: this begins anew")
+    notes += remarks.second_place(sweep, spec)
     if points.duplicates:
         notes.append(f"{points.duplicates} points stand twice in the file; each runs once")
     return Plan(spec, points, template, sweep, _parallel(options, request, visible), request, options, notes)
