@@ -267,6 +267,36 @@ def test_places_and_parameters_must_meet() -> None:
         made("t", {"p": 1}, "--{name}='{value}'")
 
 
+def test_switches_are_passed_by_their_name_or_not_at_all(tmp_path: Path) -> None:
+    """As argparse's store_true and BooleanOptionalAction take them, and Hydra's null; read back from bash."""
+    grid = "grid: {aug: [true, false], depth: [null, 2], mode: ['true']}"
+
+    def passed(args: str, command: str = "printf '%s|\\0'") -> list[str]:
+        points, found = ready(f"command: {json.dumps(command)}\nargs: {args}\n{grid}")
+        lines = list(dry_run(points, found, sweep="s"))
+        assert lines == [found.render(point, run=0, run_dir="", sweep="s") for point in points]
+        assert not any("  " in line or line.endswith(" ") for line in lines)
+        return ["".join(said).replace("|", " ").strip() for said in words(lines, tmp_path)]
+
+    rest = "--mode=true"
+    assert passed('{true: "--{name}", false: ""}') == [
+        f"--aug --depth=None {rest}", f"--aug --depth=2 {rest}", f"--depth=None {rest}", f"--depth=2 {rest}",
+    ]  # fmt: skip
+    assert passed('{true: "--{name}", false: "--no-{name}", null: ""}') == [
+        f"--aug {rest}", f"--aug --depth=2 {rest}", f"--no-aug {rest}", f"--no-aug --depth=2 {rest}",
+    ]  # fmt: skip
+    assert passed('{default: "{name} {value}", null: "{name}=null"}', "printf '%s|\\0' {args} {aug}")[:2] == [
+        "depth=null mode true True", "depth 2 mode true True",
+    ]  # fmt: skip
+    points, found = ready("command: t\nargs: {true: '--{name}'}\ngrid: {a+b: true, cd: 1}")
+    assert list(dry_run(points, found, sweep="s")) == ["t --a+b --cd=1"]
+    point = points[0]
+    assert template(read_spec("/f", "command: t\nargs: {default: '--{name}={value}'}")).key(point) == (
+        template(read_spec("/f", "command: t")).key(point)
+    ), "which says no more than the default"
+    assert found.key(point) != template(read_spec("/f", "command: t")).key(point)
+
+
 def test_keys_are_the_identity_of_command_and_parameters() -> None:
     points, found = made("t", {"a": 1, "b": "x"})
     key = found.key(points[0])

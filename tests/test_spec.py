@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from sweeper.command import template
 from sweeper.errors import InputError, SpecError
 from sweeper.grid import expand
 from sweeper.spec import KEYS, Spec, parse_duration, parse_size, read_spec, schema
@@ -94,7 +96,7 @@ def test_defaults() -> None:
 def test_schema_has_every_key_and_judges_as_the_reader_does() -> None:
     document = schema()
     jsonschema.Draft202012Validator.check_schema(document)
-    own = {field.name for field in dataclasses.fields(Spec)} - {"file", "shown", "source", "lines"}
+    own = {field.name for field in dataclasses.fields(Spec)} - {"file", "shown", "source", "lines", "args_for"}
     assert set(document["properties"]) == own == set(KEYS)
     assert all(entry["description"] for entry in document["properties"].values())
     check = jsonschema.Draft202012Validator(document)
@@ -107,6 +109,9 @@ def test_schema_has_every_key_and_judges_as_the_reader_does() -> None:
         assert key == "minimize" or not check.is_valid(typo), key
     assert not check.is_valid({**every, "minimize": "loss"})
     assert not check.is_valid({**every, "retries": "many"})
+    assert check.is_valid({**every, "args": {"default": "{name}={value}", "true": "--{name}", "false": ""}})
+    assert not check.is_valid({**every, "args": {"default": "{name}"}})
+    assert not check.is_valid({**every, "args": {"True": "--{name}"}})
     assert not check.is_valid({**every, "grid": {"lr": {"linspace": [0, 1]}}})
 
 
@@ -245,6 +250,7 @@ def test_a_duplicate_key_is_found_before_merging() -> None:
         ("command: x\nnotify: http://example.org/x\n", "not an https URL"),
         ("command: x\nnotify: mailto:me@example.org\n", "neither a command nor an https URL"),
         ("command: x\nargs: '--{name}'\n", "no place for the value"),
+        ('command: x\nargs: {null: "a\\nb"}\n', "of several lines"),
         ("command: x\ngpus: [0, 1]\n", "how many a run needs"),
         ("command: x\ngpus: 3\ngpus_allowed: [0, 1]\n", "asks for 3 GPUs of the 2"),
         ("command: x\nname: ../../x\n", "cannot be the name"),
@@ -255,6 +261,19 @@ def test_a_duplicate_key_is_found_before_merging() -> None:
 )
 def test_mistakes(text: str, message: str) -> None:
     assert any(message in found for _, _, found, _ in problems_of(text))
+
+
+def test_mistakes_in_a_mapping_of_args_have_their_own_line() -> None:
+    found = problems_of("command: x\nargs:\n  default: '--{name}'\n  true: [x]\n  False: x\n  null: '--{name}'\n")
+    assert [(line, key) for line, key, _, _ in found] == [(3, "args.default"), (4, "args.true"), (5, "args.False")]
+    assert "no place for the value" in found[0][2]
+    assert found[2][3] == "Did you mean false?"
+    for text, message in (
+        ("{nam}", "{nam} is neither {name} nor {value}"),
+        ("'{value}'", "{value} stands inside single"),
+    ):
+        with pytest.raises(SpecError, match=re.escape(f":5: args.true: {message}")):
+            template(spec_of(f"command: x\ngrid: {{a: 1}}\nargs:\n  default: '--{{value}}'\n  true: \"{text}\"\n"))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sweeper.spec import Spec, nearest
 from sweeper.spec.reader import MAX_PROBLEMS
 
 RESERVED = ("args", "run", "run_dir", "sweep")
+_CASES = {True: "true", False: "false", None: "null"}
 _SAFE = re.compile(r"[\w+=.-]*", re.ASCII)
 
 
@@ -50,7 +51,8 @@ def _visible(words: str) -> str:
 
 @dataclass(frozen=True)
 class Template:
-    """A command with its places found: ``pieces`` of the command, ``appended`` those of the args template.
+    """A command with its places found: ``pieces`` of the command, ``appended`` those of the args template, ``cases``
+    those of true, false and null where they are appended otherwise: (which, its text, its pieces).
 
     ``automatic`` says that the parameters follow at the end, as the command has no place for any.
     """
@@ -61,11 +63,19 @@ class Template:
     appended: tuple[Piece, ...]
     automatic: bool
     line: int
+    cases: tuple[tuple[str, str, tuple[Piece, ...]], ...] = ()
 
     @property
     def identity(self) -> str:
         """What a run's key hashes beside its parameters."""
-        return canonical([self.command, self.args])
+        said: list[object] = [self.command, self.args]
+        if self.cases:  # files without them keep the keys that they had before there were any
+            said.append({case: text for case, text, _ in self.cases})
+        return canonical(said)
+
+    @cached_property
+    def _pieces_for(self) -> dict[str, tuple[Piece, ...]]:
+        return {case: pieces for case, _, pieces in self.cases}
 
     @cached_property
     def placed(self) -> frozenset[str]:
@@ -118,7 +128,7 @@ class Template:
             if piece.place is None:
                 parts.append(piece.text)
             elif piece.place == "args":
-                words = "".join(f" {self.fragment(name, params[name])}" for name in params if name not in self.placed)
+                words = self._words(params)
                 parts.append(words if self.automatic else words[1:])
             elif piece.place == "run":
                 parts.append(str(run))
@@ -137,18 +147,26 @@ class Template:
             for index, piece in enumerate(self.pieces)
             if piece.place is not None and piece.place in params
         ]
-        words = "".join(f" {self.fragment(name, params[name])}" for name in params if name not in self.placed)
+        words = self._words(params)
         return found + [(index, words) for index, piece in enumerate(self.pieces) if piece.place == "args" and words]
 
+    def _words(self, params: Mapping[str, Value]) -> str:
+        """All that have no place of their own, as they are appended, a space before each."""
+        said = (self.fragment(name, params[name]) for name in params if name not in self.placed)
+        return "".join(f" {words}" for words in said if words)
+
     def fragment(self, name: str, value: Value) -> str:
-        """One parameter as it is appended: ``--lr=0.1``."""
+        """One parameter as it is appended: ``--lr=0.1``; nothing where ``args`` leaves it out."""
+        pieces = self.appended
+        if self.cases and (value.value is None or isinstance(value.value, bool)):
+            pieces = self._pieces_for.get(_CASES[value.value], pieces)
         return "".join(
             piece.text
             if piece.place is None
             else quote(name, "after")
             if piece.place == "name"
             else quote(text(value), piece.bare)
-            for piece in self.appended
+            for piece in pieces
         )
 
 
@@ -158,13 +176,17 @@ def template(spec: Spec) -> Template:
     line = spec.lines.get("command")
     command = scan(spec.command, literal=("run", "sweep"))
     args = scan(spec.args, literal=())
-    for key, scanned in (("command", command), ("args", args)):
+    cases = {case: scan(text, literal=()) for case, text in spec.args_for.items()}
+    appended = {"args.default" if "args.default" in spec.lines else "args": args}
+    appended |= {f"args.{case}": scanned for case, scanned in cases.items()}
+    for key, scanned in (("command", command), *appended.items()):
         where = spec.lines.get(key)
         problems += [Problem(fault.message, where, key=key, remedy=fault.remedy) for fault in scanned.faults]
-    for piece in args.pieces:
-        if piece.place not in (None, "name", "value"):
-            message = f"{{{piece.place}}} is neither {{name}} nor {{value}}"
-            problems.append(Problem(message, spec.lines.get("args"), key="args", remedy='Like "--{name}={value}".'))
+    for key, scanned in appended.items():
+        for piece in scanned.pieces:
+            if piece.place not in (None, "name", "value"):
+                message = f"{{{piece.place}}} is neither {{name}} nor {{value}}"
+                problems.append(Problem(message, spec.lines.get(key), key=key, remedy='Like "--{name}={value}".'))
     pieces = command.pieces
     names = any(product.names for product in (*spec.grid, *spec.repeat, *spec.include))
     automatic = names and all(piece.place in (None, "run", "run_dir", "sweep") for piece in pieces)
@@ -177,7 +199,8 @@ def template(spec: Spec) -> Template:
         pieces = (*pieces, Piece(place="args"))
     if problems:
         raise SpecError(spec.shown, problems)
-    return Template(spec.command, spec.args, pieces, args.pieces, automatic, line or 1)
+    found = tuple((case, spec.args_for[case], scanned.pieces) for case, scanned in sorted(cases.items()))
+    return Template(spec.command, spec.args, pieces, args.pieces, automatic, line or 1, found)
 
 
 def dry_run(

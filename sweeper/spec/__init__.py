@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.errors import InputError, Problem, SpecError
+from sweeper.spec.arguments import split_arguments
 from sweeper.spec.fields import FIELDS
 from sweeper.spec.generators import MAX_POINTS
 from sweeper.spec.gridform import ONE_POINT, check_name, read_grid, read_include
@@ -45,7 +46,8 @@ class Spec:
 
     ``file`` is the absolute path, ``shown`` the one that was given, which errors name, and ``source`` the text it was
     read from; ``grid``, ``repeat``, ``exclude`` and
-    ``include`` are for grid.expand. ``notify`` is a shell command unless it begins with ``https://`` or ``http://``.
+    ``include`` are for grid.expand. ``args_for`` holds what ``args`` says of the values true, false and null, where
+    they are appended otherwise than the rest. ``notify`` is a shell command unless it begins with ``https://`` or ``http://``.
     """
 
     file: str
@@ -58,6 +60,7 @@ class Spec:
     exclude: tuple[Rule, ...]
     include: tuple[Product, ...]
     args: str
+    args_for: dict[str, str]
     workdir: Path | None
     env: dict[str, str]
     before: str
@@ -170,6 +173,7 @@ def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
         reader.add(None, "command", "is missing", "Write what each run does: command: python train.py")
     if "maximize" in lines and "minimize" in lines:
         reader.add(root.items["minimize"][0], "minimize", "stands beside maximize", "Keep the one that counts.")
+    found["args"], found["args_for"] = split_arguments(found["args"], root, lines)
     _check_overlaps(reader, found, root)
     _check_gpus(reader, found, root)
     if found["name"] is None:

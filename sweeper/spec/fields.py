@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.model import MAX_SHARE
-from sweeper.spec import values
+from sweeper.spec import arguments, values
 
 _DURATION = {
     "anyOf": [
@@ -39,6 +39,7 @@ def _integer(least: int) -> dict[str, Any]:
 
 _STRING = {"type": "string"}
 _TEXT = {"type": "string", "minLength": 1}
+_ARGUMENT = {"type": "string", "pattern": r"\{value\}"}
 
 FIELDS: dict[str, Field] = {
     "name": Field(
@@ -51,10 +52,20 @@ FIELDS: dict[str, Field] = {
         values.command,
     ),
     "args": Field(
-        'How a parameter is appended: "--{name}={value}" by default, "{name}={value}" for Hydra, "--{name} {value}".',
-        {"type": "string", "pattern": r"\{value\}"},
-        values.arguments,
-        "--{name}={value}",
+        'How a parameter is appended: "--{name}={value}" by default, "{name}={value}" for Hydra, "--{name} {value}". '
+        'A mapping has texts of their own for true, false and null: {true: "--{name}", false: ""} for switches.',
+        {
+            "anyOf": [
+                _ARGUMENT,
+                {
+                    "type": "object",
+                    "properties": {"default": _ARGUMENT, "true": _STRING, "false": _STRING, "null": _STRING},
+                    "additionalProperties": False,
+                },
+            ]
+        },
+        arguments.read_arguments,
+        arguments.DEFAULT,
     ),
     "workdir": Field(
         "The folder to run in, relative to the sweep file. Default: where sweep was typed.", _TEXT, values.word

@@ -221,17 +221,6 @@ def notify(reader: Reader, node: Node, key: str) -> str | None:
     return text
 
 
-def arguments(reader: Reader, node: Node, key: str) -> str | None:
-    text = string(reader, node, key)
-    if text is None:
-        return None
-    if "\n" in text or "{value}" not in text.replace("{{", "").replace("}}", ""):
-        remedy = 'Like "--{name}={value}", "{name}={value}" or "--{name} {value}".'
-        reader.add(node, key, f"{quoted(text)} has no place for the value", remedy)
-        return None
-    return text
-
-
 def _plain(node: Node) -> bool:
     return isinstance(node, Scalar) and node.value is not None
 
