@@ -156,6 +156,43 @@ def test_a_dry_run_changes_nothing_and_is_ready_for_a_shell(shell: Shell) -> Non
     assert not (shell.folder / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("python train.py", "train.py"),
+        ("OMP_NUM_THREADS=1 /usr/bin/python3.11 -u src/train.py --x 1 | tee log", "src/train.py"),
+        ("bash go.sh", "go.sh"),
+        ("./go.sh; true", "./go.sh"),
+        ("python there.py", ""),
+        ("python -m train", ""),
+        ("python -c 'x.py'", ""),
+        ("cd elsewhere && python train.py", ""),
+        ("python $HOME/train.py", ""),
+        ("python 'my train.py'", ""),
+        ("python {run}.py", ""),
+        ("python ~/train.py", ""),
+        ("bash ls", ""),
+        ("echo ./go.sh", ""),
+    ],
+)
+def test_a_script_that_is_not_there_is_told_of(shell: Shell, text: str, missing: str) -> None:
+    (shell.folder / "there.py").touch()
+    told = f"note: {missing} is not in {shell.folder}, where the runs start (workdir: says otherwise)\n"
+    shell.write(f"command: {json.dumps(text)}\ngpus: 0\n")
+    said = shell.sweep("s.yaml", "--dry-run", check=0)
+    assert said.err == f"1 run (1)\n{told if missing else ''}"
+    shell.write(f"command: {json.dumps(text)}\ngpus: 0\nbefore: cd elsewhere\n")
+    assert "note:" not in shell.sweep("s.yaml", "--dry-run", check=0).err
+
+
+def test_a_script_is_looked_for_in_the_workdir_and_launched_all_the_same(shell: Shell) -> None:
+    (shell.folder / "there.py").touch()
+    (shell.folder / "sub").mkdir()
+    shell.write("command: python there.py\ngpus: 0\nworkdir: sub\n")
+    said = shell.sweep("s.yaml", "--serial", check=1)
+    assert f"  note: there.py is not in {shell.folder / 'sub'}, where the runs start (s.yaml:3: workdir)\n" in said.out
+
+
 def test_a_file_that_is_called_like_a_command(shell: Shell) -> None:
     shell.write(QUICK, "report")
     assert shell.sweep("./report", "--dry-run", check=0).out.count("echo") == 3

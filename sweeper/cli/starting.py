@@ -24,12 +24,7 @@ def launch(file: str, typed: launching.Options, *, dry_run: bool, detach: bool) 
         raise InputError("--here and --detach exclude each other: nohup sweep FILE --serial --here & goes on by itself")
     plan = launching.plan(file, typed)
     if dry_run:
-        write = sys.stdout.write
-        for line in launching.command_lines(plan):
-            write(line + "\n")
-        sys.stdout.flush()
-        print(f"{len(plan.points)} {count_runs(len(plan.points))} ({plan.points.describe()})", file=sys.stderr)
-        return 0
+        return _dry_run(plan)
     done = launching.carry_out(plan)
     print(_opening(done), flush=True)
     for note in filter(None, [*plan.notes, done.note, _alive(done)]):
@@ -44,6 +39,18 @@ def launch(file: str, typed: launching.Options, *, dry_run: bool, detach: bool) 
         print(f"sweep attach {name} · sweep status {name} · sweep stop {name}")
         return 0
     return _watch(plan.sweep)
+
+
+def _dry_run(plan: launching.Plan) -> int:
+    """The commands on standard output, and all about them on standard error."""
+    write = sys.stdout.write
+    for line in launching.command_lines(plan):
+        write(line + "\n")
+    sys.stdout.flush()
+    print(f"{len(plan.points)} {count_runs(len(plan.points))} ({plan.points.describe()})", file=sys.stderr)
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
 
 
 def _opening(done: launching.Launched) -> str:

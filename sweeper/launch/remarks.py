@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 
 from sweeper import folders, index, paths
 from sweeper.spec import Spec
+
+# What is run first, where that is plain: variables, an interpreter and its flags, a file; no quotes, $, ~ or globs.
+_SCRIPT = re.compile(
+    r"\s*(?:[A-Za-z_]\w*=[\w@%+:,./-]*\s+)*"
+    r"(?:(?:[\w./-]*/)?(?P<by>python[\d.]*|bash|sh)\s+(?:-[uBOEsIeux]+\s+)*(?P<script>[\w@%+:,./][\w@%+:,./-]*)"
+    r"|(?P<itself>\.\.?/[\w@%+:,./-]+))(?=[\s;&|<>]|$)",
+    re.ASCII,
+)
 
 
 def second_place(sweep: paths.SweepDir, spec: Spec) -> list[str]:
@@ -32,3 +42,30 @@ def _typed_in(sweep: paths.SweepDir) -> str:
         numbers = [int(file.stem.rpartition("-")[2]) for file in sweep.path.glob("environment-*[0-9].json")]
         where = (folders.read_json(sweep.environment(max(numbers))) or {}).get("cwd") if numbers else None
     return where if isinstance(where, str) else str(sweep.path.parent.parent)
+
+
+def missing_script(spec: Spec) -> list[str]:
+    """A remark where the command plainly begins with a file, like ``python train.py``, that is not where it will run."""
+    found = None if spec.before.strip() else _SCRIPT.match(spec.command)
+    if found is None:
+        return []  # what the shell makes of it is not to be guessed
+    script = found["script"] or found["itself"]
+    folder = str(spec.workdir or os.getcwd())
+    if _is_there(os.path.join(folder, script)) or (found["by"] in ("bash", "sh") and shutil.which(script)):
+        return []
+    if os.path.isabs(script):
+        return [f"{script} is not there, which the command runs"]
+    line = spec.lines.get("workdir")
+    why = "workdir: says otherwise" if line is None else f"{spec.shown}:{line}: workdir"
+    return [f"{script} is not in {folder}, where the runs start ({why})"]
+
+
+def _is_there(path: str) -> bool:
+    """Whether it is, or may be: behind a closed folder, that cannot be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
