@@ -156,6 +156,34 @@ def test_a_dry_run_changes_nothing_and_is_ready_for_a_shell(shell: Shell) -> Non
     assert not (shell.folder / "x").exists()
 
 
+def test_a_dry_run_says_what_a_launch_would_do_and_does_none_of_it(shell: Shell) -> None:
+    text = "command: test {x} != 3\ngrid: {x: [1, 2, 3, 4]}\ngpus: 0\n"
+    shell.write(text)
+    shell.sweep("s.yaml", check=1)
+    before = {file: file.stat().st_mtime_ns for file in shell.shop.sweep.path.rglob("*")}
+    shell.write(text.replace("[1, 2, 3, 4]", "[2, 3, 5, 6]"))
+    said = shell.sweep("s.yaml", "--dry-run", check=0)
+    assert said.out.count("test ") == 4
+    assert f"of the sweep in {shell.shop.sweep.path}: 1 kept, 1 queued again, 2 new, 2 gone\n" in said.err
+    assert "--fresh would move" in shell.sweep("s.yaml", "--dry-run", "--fresh", check=0).err
+    shell.write(text.replace("!=", "-ne"))
+    said = shell.sweep("s.yaml", "--dry-run", check=0)
+    assert "note: it would not be launched: the command was edited, and 3 finished runs" in said.err
+    assert "would move" in shell.sweep("s.yaml", "--dry-run", "--fresh", check=0).err
+    assert {file: file.stat().st_mtime_ns for file in shell.shop.sweep.path.rglob("*")} == before
+    assert shell.shop.counts() == {"done": 3, "failed": 1}
+    shell.write(text.replace("[1, 2, 3, 4]", "[2, 3, 5, 6]"))
+    assert "1 done already, 1 queued again, 2 new, 2 gone" in shell.sweep("s.yaml").out
+
+
+def test_a_dry_run_looks_at_a_sweep_that_runs(shell: Shell) -> None:
+    shell.slow()
+    shell.write(SLOW.replace("[1, 2, 3]", "[1, 4]"))
+    assert ": 1 new, 2 gone\n" in shell.sweep("s.yaml", "--dry-run", check=0).err
+    assert shell.shop.counts() == {"running": 2, "queued": 1}
+    shell.end()
+
+
 @pytest.mark.parametrize(
     ("text", "missing"),
     [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from sweeper import index, model, paths
 from sweeper import launch as launching
-from sweeper import model, paths
-from sweeper.cli.printing import count_runs, width
+from sweeper.cli.printing import count_runs, plain, width
 from sweeper.cli.words import gpu_count
 from sweeper.errors import InputError
 
@@ -48,9 +48,26 @@ def _dry_run(plan: launching.Plan) -> int:
         write(line + "\n")
     sys.stdout.flush()
     print(f"{len(plan.points)} {count_runs(len(plan.points))} ({plan.points.describe()})", file=sys.stderr)
-    for note in plan.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for line in [*_previewed(plan), *(f"note: {note}" for note in plan.notes)]:
+        print(plain(line), file=sys.stderr)
     return 0
+
+
+def _previewed(plan: launching.Plan) -> list[str]:
+    """What a launch would do to the sweep that stands."""
+    if plan.options.fresh:
+        there = index.is_sweep(plan.sweep.path)
+        return [f"--fresh would move what is in {plan.sweep.path} aside and begin anew"] if there else []
+    try:
+        found = launching.preview(plan)
+    except InputError as error:
+        return [f"note: it would not be launched: {error}"]
+    if found is None:
+        return []
+    change, gone = found
+    said = [(change.kept, "kept"), (change.again, "queued again"), (change.new, "new"), (gone.count, "gone")]
+    told = ", ".join(f"{count} {word}" for count, word in said if count)
+    return [f"of the sweep in {plan.sweep.path}: {told or 'nothing would change'}"]
 
 
 def _opening(done: launching.Launched) -> str:

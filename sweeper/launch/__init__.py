@@ -4,6 +4,7 @@ from sweeper.launch.carrying import Launched, carry_out, catch_up, environment, 
 from sweeper.launch.leaving import Gone
 from sweeper.launch.place import PUT_ASIDE, check_at_rest, launching, works
 from sweeper.launch.planning import Options, Plan, command_lines, plan
+from sweeper.launch.preview import preview
 from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached, set_going, start, wake, woken
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "launching",
     "new_wish",
     "plan",
+    "preview",
     "reach",
     "reached",
     "set_going",

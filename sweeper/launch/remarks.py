@@ -45,7 +45,7 @@ def _typed_in(sweep: paths.SweepDir) -> str:
 
 
 def missing_script(spec: Spec) -> list[str]:
-    """A remark where the command plainly begins with a file, like ``python train.py``, that is not where it will run."""
+    """A remark where the command plainly begins with a file, as ``python train.py``, that is not where it will run."""
     found = None if spec.before.strip() else _SCRIPT.match(spec.command)
     if found is None:
         return []  # what the shell makes of it is not to be guessed
