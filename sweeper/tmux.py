@@ -237,6 +237,26 @@ def close(pane: Pane) -> None:
     _quietly("kill-window", "-t", pane.window)
 
 
+def close_session(folder: str) -> str | None:
+    """Close the session that was made for this sweep folder, with the windows that failed runs have left in it.
+
+    One in which anything still lives (a shell that its user has opened there) stays. Gives the name of one closed.
+    """
+    try:
+        for patience in (0.1, 0.2, 0.4, 0.0):
+            name = session_of(folder)
+            left = panes(name) if name is not None else {}
+            if name is not None and left and all(left.values()):
+                run("kill-session", "-t", f"={name}")
+                return name
+            if not left:
+                return None
+            time.sleep(patience)  # a scheduler that is done has let go of its lock a moment before its window closes
+    except SweepError:
+        return None
+    return None
+
+
 def _quietly(*words: str) -> None:
     """Run a command on a window that may be gone by now, which is no fault."""
     try:

@@ -184,6 +184,31 @@ def test_a_dry_run_looks_at_a_sweep_that_runs(shell: Shell) -> None:
     shell.end()
 
 
+def test_fresh_says_where_the_old_results_are(shell: Shell) -> None:
+    shell.write(QUICK)
+    assert "of before" not in shell.sweep("s.yaml", "--fresh", check=0).out, "there were none"
+    for number in (1, 2):
+        said = shell.sweep("s.yaml", "--fresh", check=0).out
+        assert f"\n  the results of before are in {shell.shop.sweep.path}.old-{number}\n" in said
+    assert "3 done" in shell.sweep("status", "s.old-2", check=0).out
+
+
+def test_rm_closes_the_session_that_failed_runs_have_left(shell: Shell) -> None:
+    def sessions() -> list[str]:
+        return shell.shop.tmux("list-sessions", "-F", "#{session_name}").split()
+
+    shell.shop.tmux("new-session", "-d", "-s", "mine", "sleep 600")
+    shell.write("command: exit {x}\ngrid: {x: [0, 3]}\ngpus: 0\n")
+    shell.sweep("s.yaml", "--parallel", "2", check=1)
+    assert sorted(sessions()) == ["mine", "sweep-s"], "the window of the failed run stays"
+    assert "its tmux session sweep-s is closed\n" in shell.sweep("rm", "s", "--yes", check=0).out
+    assert sessions() == ["mine"]
+    shell.sweep("s.yaml", "--parallel", "2", check=1)
+    shell.shop.tmux("new-window", "-d", "-t", "=sweep-s:", "sleep 600")
+    assert "tmux session" not in shell.sweep("rm", "s", "--yes", check=0).out
+    assert sorted(sessions()) == ["mine", "sweep-s"], "somebody works in it"
+
+
 @pytest.mark.parametrize(
     ("text", "missing"),
     [

@@ -132,7 +132,16 @@ def remove(name: str | None, runs_dir: str | None, *, yes: bool) -> int:
         return 2
     control.remove(sweep)
     print(f"{sweep.path} is deleted")
+    if session := _close_session(sweep):
+        print(f"its tmux session {session} is closed")
     return 0
+
+
+def _close_session(sweep: paths.SweepDir) -> str | None:
+    """The windows of failed runs outlive the sweep; with its results they have nothing left to show."""
+    from sweeper import tmux
+
+    return tmux.close_session(str(sweep.path))
 
 
 def _ask(question: str) -> bool:

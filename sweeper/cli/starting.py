@@ -27,6 +27,8 @@ def launch(file: str, typed: launching.Options, *, dry_run: bool, detach: bool) 
         return _dry_run(plan)
     done = launching.carry_out(plan)
     print(_opening(done), flush=True)
+    if done.aside is not None:
+        print(f"  the results of before are in {done.aside}", flush=True)
     for note in filter(None, [*plan.notes, done.note, _alive(done)]):
         print(f"  note: {note}", flush=True)
     name = plan.sweep.name
