@@ -165,7 +165,8 @@ def find(name: str | None, given: str | None = None) -> paths.SweepDir:
         )
     names = list(dict.fromkeys(entry.path.name for entry in known))
     close = get_close_matches(name, names, 1)
-    hint = f"; did you mean {close[0]}?" if close else (f"; there are: {', '.join(names[:10])}" if names else "")
+    more = f" and {len(names) - 10} more (sweep ls)" if len(names) > 10 else ""
+    hint = f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names[:10])}{more}" if names else ""
     raise InputError(f"there is no sweep called {name!r} in {here} or in your index{hint}")
 
 

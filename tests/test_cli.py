@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sweeper import index, paths
 from sweeper.cli import complete, help, main, plans, words
 from sweeper.cli.table import COMMANDS, LAUNCH, NAMES, Command
 from sweeper.errors import InputError
@@ -61,6 +62,32 @@ def test_what_is_nearly_a_command_is_suggested(typed: str, meant: str) -> None:
             words.command_of([typed, *more])
     with pytest.raises(InputError, match=f"did you mean {meant}\\?"):
         words.named(typed)
+
+
+def test_other_programs_words_are_understood_and_a_file_without_its_ending(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hint(*typed: str) -> str:
+        with pytest.raises(InputError) as caught:
+            words.command_of(typed)
+        return str(caught.value)
+
+    assert hint("kill", "lr") == "there is no sweep file and no command 'kill'; did you mean sweep stop?"
+    assert "did you mean sweep stop?" in hint("cancel")
+    assert "did you mean sweep --version?" in hint("version")
+    (place / "lr.yaml").touch()
+    assert hint("lr").endswith("; did you mean sweep lr.yaml?")
+    sweep = place / "elsewhere" / "lr"
+    sweep.mkdir(parents=True)
+    index.remember(paths.SweepDir(sweep))
+    assert hint("lr").endswith("; did you mean sweep lr.yaml? (or sweep status lr)")
+    (place / "lr.yaml").unlink()
+    assert hint("lr").endswith("; did you mean sweep status lr?")
+    for number in range(12):
+        (place / "elsewhere" / f"n{number}").mkdir()
+        index.remember(paths.SweepDir(place / "elsewhere" / f"n{number}"))
+    with pytest.raises(InputError, match=r"there are: (\w+, ){9}\w+ and \d+ more \(sweep ls\)"):
+        index.find("zzzzzz")
 
 
 def test_a_verb_before_a_file_is_told_to_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

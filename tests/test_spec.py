@@ -263,6 +263,19 @@ def test_mistakes(text: str, message: str) -> None:
     assert any(message in found for _, _, found, _ in problems_of(text))
 
 
+def test_keys_of_the_command_line_and_of_other_programs_are_answered_with_what_to_write() -> None:
+    text = (
+        "paralel: 2\nmethod: grid\nprogram: fit.py\nparameters: {lr: {values: [1]}}\nmetric: {name: x}\nserial: true\n"
+    )
+    remedies = [remedy for line, _, _, remedy in problems_of(text) if line]
+    assert remedies[0] == "It is typed, not written: sweep FILE --parallel 2"
+    assert remedies[1] == "Leave it out: every point of the grid is run."
+    assert remedies[2] == "Write command: python fit.py"
+    assert remedies[3].startswith("Write grid: {lr: [1e-3, 1e-2]")
+    assert remedies[4] == "Write maximize: NAME or minimize: NAME."
+    assert remedies[5] == "It is typed, not written: sweep FILE --serial"
+
+
 def test_mistakes_in_a_mapping_of_args_have_their_own_line() -> None:
     found = problems_of("command: x\nargs:\n  default: '--{name}'\n  true: [x]\n  False: x\n  null: '--{name}'\n")
     assert [(line, key) for line, key, _, _ in found] == [(3, "args.default"), (4, "args.true"), (5, "args.False")]
@@ -276,10 +289,20 @@ def test_mistakes_in_a_mapping_of_args_have_their_own_line() -> None:
             template(spec_of(f"command: x\ngrid: {{a: 1}}\nargs:\n  default: '--{{value}}'\n  true: \"{text}\"\n"))
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "digits.yaml").write_text("command: x")
     with pytest.raises(InputError, match=r"no such file\n.*Did you mean .*digits.yaml"):
         read_spec(tmp_path / "digit.yaml")
+    for shown, meant in (("digit.yaml", "digits.yaml"), ("./dgits.yml", "./digits.yaml"), ("digits", "digits.yaml")):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InputError) as caught:
+            read_spec(shown)
+        assert str(caught.value) == f"{shown}: there is no such file\n    Did you mean {meant}?"
+    with pytest.raises(InputError, match=r"no such file$"):
+        read_spec(tmp_path / "nosuch.yaml")
+    (tmp_path / "train.py").write_text("print(1)")
+    with pytest.raises(InputError, match=r"is a Python script: write a sweep file whose command is python .*train\.py"):
+        read_spec(tmp_path / "train.py")
     with pytest.raises(InputError, match="is a folder"):
         read_spec(tmp_path)
     with pytest.raises(InputError, match="not a regular file"):

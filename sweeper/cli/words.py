@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
+from sweeper.cli.meant import instead, nearest_command
 from sweeper.cli.table import LAUNCH, NAMES, Command, Flag
 from sweeper.errors import InputError
 
@@ -29,9 +30,9 @@ def command_of(words: Sequence[str]) -> tuple[Command, list[str]]:
     if first and not first.startswith("-") and not os.path.lexists(first):
         if len(words) > 1 and not words[1].startswith("-") and os.path.isfile(words[1]):
             raise InputError(f"there is no command {first!r}: sweep {words[1]} launches that sweep file")
-        close = _nearest(first)
-        if close:
-            raise InputError(f"there is no sweep file and no command {first!r}; did you mean sweep {close}?")
+        hint = instead(first)
+        if hint:
+            raise InputError(f"there is no sweep file and no command {first!r}{hint}")
     return LAUNCH, list(words)
 
 
@@ -39,14 +40,10 @@ def named(name: str) -> Command:
     """The command of this name. Raises InputError."""
     if name in NAMES:
         return NAMES[name]
-    close = _nearest(name)
+    close = nearest_command(name)
     raise InputError(
         f"there is no command {name!r}; " + (f"did you mean {close}?" if close else f"there are: {', '.join(NAMES)}")
     )
-
-
-def _nearest(word: str) -> str:
-    return next(iter(get_close_matches(word, NAMES, 1)), "")
 
 
 def asks_for_help(words: Sequence[str]) -> bool:

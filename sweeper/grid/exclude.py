@@ -130,7 +130,9 @@ def _check_names(rule: Rule, file: str, names: Any, known: frozenset[str]) -> No
     for name in names:
         if name not in known:
             meant = nearest(name, [*known, *_FUNCTIONS])
-            remedy = f"Did you mean {meant}?" if meant else f"The parameters are {', '.join(sorted(known)[:20])}."
+            more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+            listed = f"The parameters are {', '.join(sorted(known)[:20])}{more}."
+            remedy = f"Did you mean {meant}?" if meant else listed
             problems.append(
                 Problem(f"no point has a parameter {name[:60]!r}", rule.line, rule.column, rule.key, remedy)
             )

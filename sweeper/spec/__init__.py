@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.errors import InputError, Problem, SpecError
+from sweeper.spec import strangers
 from sweeper.spec.arguments import split_arguments
 from sweeper.spec.fields import FIELDS
 from sweeper.spec.generators import MAX_POINTS
@@ -37,6 +38,7 @@ __all__ = [
 
 MAX_BYTES = 4_000_000
 NAME_SHOWN = 300  # characters of a name that cannot be read; whoever typed it knows the rest
+_SCRIPTS = {".py": ("Python", "python"), ".sh": ("shell", "bash")}
 KEYS = (*FIELDS, *GRID_KEYS)
 
 
@@ -123,11 +125,14 @@ def _read(file: Path, shown: str) -> str:
             raise InputError(
                 f"{shown} is not a regular file\n    Write the sweep file to disk: sweep reads it by name."
             )
+        if file.suffix in _SCRIPTS:
+            kind, by = _SCRIPTS[file.suffix]
+            raise InputError(f"{shown} is a {kind} script: write a sweep file whose command is {by} {shown}")
         if status.st_size > MAX_BYTES:
             raise InputError(f"{shown} is {status.st_size:,} bytes long; a sweep file holds at most {MAX_BYTES:,}")
         data = file.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"{shown}: there is no such file{_similar(file)}") from error
+        raise InputError(f"{shown}: there is no such file{_similar(file, shown)}") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{shown} cannot be read: {reason}") from error
@@ -143,13 +148,15 @@ def _read(file: Path, shown: str) -> str:
     return source
 
 
-def _similar(file: Path) -> str:
+def _similar(file: Path, shown: str) -> str:
+    """The file beside it that is called nearly so, spelled as this one was."""
     try:
-        names = [entry.name for entry in os.scandir(file.parent) if entry.name.endswith((".yaml", ".yml"))]
+        entries = [Path(entry.name) for entry in os.scandir(file.parent) if entry.name.endswith((".yaml", ".yml"))]
     except OSError:
         return f"\n    The folder {file.parent} cannot be read either."
-    meant = nearest(file.name, names)
-    return f"\n    Did you mean {file.parent / meant}?" if meant else ""
+    names = {entry.stem: entry.name for entry in entries}  # by stem: the ending makes any two alike
+    meant = nearest(file.stem if file.suffix in (".yaml", ".yml") else file.name, names)
+    return f"\n    Did you mean {os.path.join(os.path.dirname(shown), names[meant])}?" if meant else ""
 
 
 def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
@@ -159,8 +166,7 @@ def _fields(reader: Reader, root: Mapping, file: Path) -> dict[str, Any]:
     readers = {"grid": read_grid, "repeat": read_grid, "exclude": read_exclude, "include": read_include}
     for key, (word, node) in root.items.items():
         if key not in KEYS:
-            meant = nearest(key, KEYS) if len(reader.problems) < MAX_PROBLEMS else None
-            remedy = f"Did you mean {meant}?" if meant else f"The keys are {', '.join(KEYS)}."
+            remedy = strangers.remedy(key, node, KEYS) if len(reader.problems) < MAX_PROBLEMS else ""
             reader.add(word, "", f"unknown key {quoted(key)}", remedy)
             continue
         lines[key] = word.line
