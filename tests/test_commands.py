@@ -246,6 +246,23 @@ def test_a_script_is_looked_for_in_the_workdir_and_launched_all_the_same(shell: 
     assert f"  note: there.py is not in {shell.folder / 'sub'}, where the runs start (s.yaml:3: workdir)\n" in said.out
 
 
+def test_what_is_often_a_mistake_in_the_file_is_told_of_and_done(shell: Shell) -> None:
+    shell.write(
+        "command: echo\ngpus: 0\ngrid:\n  lr: 1e-2, 1e-3\n  hidden: [8 16 .5e3, '8 16', 1]\n  depth:\n  words: a, b\n"
+        "  none: [null, ~]\nexclude:\n  - {hidden: 2}\n  - hidden == 1\n"
+    )
+    said = shell.sweep("s.yaml", "--dry-run", check=0)
+    assert [line for line in said.err.splitlines() if line.startswith("note:")] == [
+        "note: s.yaml:4: lr is one value, '1e-2, 1e-3': write [1e-2, 1e-3] for two, or quotes if one is meant",
+        "note: s.yaml:5: hidden is one value, '8 16 .5e3': write [8, 16, .5e3] for three, or quotes if one is meant",
+        "note: s.yaml:6: depth has nothing after its colon, which is the value null (None)",
+        "note: s.yaml:10: exclude[0] leaves out nothing: no point of the grid fits it",
+        "note: 3 points stand twice in the file; each runs once",
+    ]
+    assert "--lr='1e-2, 1e-3' --hidden='8 16 .5e3' --depth=None" in said.out
+    assert "  note: s.yaml:4: lr is one value" in shell.sweep("s.yaml", check=0).out
+
+
 def test_a_file_that_is_called_like_a_command(shell: Shell) -> None:
     shell.write(QUICK, "report")
     assert shell.sweep("./report", "--dry-run", check=0).out.count("echo") == 3

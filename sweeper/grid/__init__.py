@@ -40,7 +40,7 @@ def expand(spec: Spec) -> Points:
     summary = _describe(spec)
     blocks = [Block(part) for part in _merged(spec, grid)]
     rules = matchers(spec, [block.product for block in blocks])
-    excluded = _exclude(blocks, rules)
+    excluded, used = _exclude(blocks, rules)
     included = [Block(part) for part in _merged(spec, list(spec.include))]
     first = sum(block.size for block in blocks)
     blocks += included
@@ -55,7 +55,8 @@ def expand(spec: Spec) -> Points:
         problem = Problem(f"leaves none of the {first + excluded:,} runs", spec.lines.get("exclude"), key="exclude")
         raise SpecError(spec.shown, [problem])
     repeat = tuple(dict.fromkeys(name for part in spec.repeat for name in part.names))
-    return Points(blocks, repeat, repeats, summary)
+    idle = tuple(rule for index, rule in enumerate(spec.exclude) if index not in used)
+    return Points(blocks, repeat, repeats, summary, idle)
 
 
 def _spelled(parts: Sequence[Product]) -> int:
@@ -89,19 +90,22 @@ def _merged(spec: Spec, parts: list[Product]) -> list[Product]:
     return merged
 
 
-def _exclude(blocks: list[Block], rules: list[Matcher]) -> int:
+def _exclude(blocks: list[Block], rules: list[Matcher]) -> tuple[int, set[int]]:
+    """How many points are left out, and which of the rules do that."""
     excluded = 0
+    used: set[int] = set()
     for block in blocks:
         out = 0
-        for rule in rules:
+        for index, rule in enumerate(rules):
             matched = rule.mask(block.product)
-            if matched is not None:
+            if matched is not None and 1 in matched:
+                used.add(index)
                 out |= int.from_bytes(matched, "big")
         if out:
             size = block.product.size
             block.keep(out.to_bytes(size, "big").translate(bytes((1, 0)) + bytes(254)))
             excluded += size - block.size
-    return excluded
+    return excluded, used
 
 
 def _drop_repeated(blocks: list[Block]) -> int:

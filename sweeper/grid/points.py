@@ -9,7 +9,7 @@ from itertools import accumulate, chain, compress, product
 from typing import Any, TypeVar
 
 from sweeper.model import canonical
-from sweeper.spec import Product
+from sweeper.spec import Product, Rule
 from sweeper.spec.options import Option, Options
 
 T = TypeVar("T")
@@ -66,13 +66,21 @@ class Points:
 
     ``names`` are all parameters in order, ``varying`` those that are not the same everywhere, ``always`` those that
     every point has, ``repeat`` those that the report averages over. ``duplicates`` counts the points dropped because
-    they stood in the file before.
+    they stood in the file before; ``idle`` are the rules of ``exclude`` that leave out none.
     """
 
-    def __init__(self, blocks: list[Block], repeat: tuple[str, ...], duplicates: int, summary: str) -> None:
+    def __init__(
+        self,
+        blocks: list[Block],
+        repeat: tuple[str, ...],
+        duplicates: int,
+        summary: str,
+        idle: tuple[Rule, ...] = (),
+    ) -> None:
         self.blocks = [block for block in blocks if block.size]
         self.repeat = repeat
         self.duplicates = duplicates
+        self.idle = idle
         self._summary = summary
         self._ends = list(accumulate(block.size for block in self.blocks))
         self.names = tuple(dict.fromkeys(name for block in self.blocks for name in block.product.names))

@@ -59,7 +59,7 @@ def plan(file: str, options: Options) -> Plan:
     request, visible, notes = _gpus(spec, options)
     if index.is_lost(sweep):
         notes.append(f"{sweep.path} was deleted or moved since it was launched: this begins anew")
-    notes += [*remarks.second_place(sweep, spec), *remarks.missing_script(spec)]
+    notes += [*remarks.doubts(spec, points), *remarks.second_place(sweep, spec), *remarks.missing_script(spec)]
     if points.duplicates:
         notes.append(f"{points.duplicates} points stand twice in the file; each runs once")
     return Plan(spec, points, template, sweep, _parallel(options, request, visible), request, options, notes)

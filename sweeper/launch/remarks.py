@@ -8,8 +8,10 @@ import re
 import shutil
 
 from sweeper import folders, index, paths
+from sweeper.grid import Points
 from sweeper.spec import Spec
 
+SHOWN = 10  # remarks on the file
 # What is run first, where that is plain: variables, an interpreter and its flags, a file; no quotes, $, ~ or globs.
 _SCRIPT = re.compile(
     r"\s*(?:[A-Za-z_]\w*=[\w@%+:,./-]*\s+)*"
@@ -17,6 +19,15 @@ _SCRIPT = re.compile(
     r"|(?P<itself>\.\.?/[\w@%+:,./-]+))(?=[\s;&|<>]|$)",
     re.ASCII,
 )
+
+
+def doubts(spec: Spec, points: Points) -> list[str]:
+    """Remarks on what the file says and may not mean."""
+    found = [(note.line, note.message) for note in spec.notes]
+    found += [(rule.line, f"{rule.key} leaves out nothing: no point of the grid fits it") for rule in points.idle]
+    shown = sorted(found, key=lambda pair: pair[0] or 0)
+    more = [f"and {len(shown) - SHOWN} more remarks on the file"] if len(shown) > SHOWN else []
+    return [f"{spec.shown}:{line}: {message}" for line, message in shown[:SHOWN]] + more
 
 
 def second_place(sweep: paths.SweepDir, spec: Spec) -> list[str]:

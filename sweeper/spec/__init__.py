@@ -88,6 +88,8 @@ class Spec:
     runs_dir: Path | None
     lines: dict[str, int]
     """In which line each key stands that was given."""
+    notes: tuple[Problem, ...] = ()
+    """What is allowed and often a mistake."""
 
 
 def read_spec(path: str | Path, text: str | None = None) -> Spec:
@@ -111,7 +113,7 @@ def read_spec(path: str | Path, text: str | None = None) -> Spec:
         found = {}
     if reader.problems:
         raise SpecError(str(path), reader.found())
-    return Spec(file=str(file), shown=str(path), source=source, **found)
+    return Spec(file=str(file), shown=str(path), source=source, notes=tuple(reader.notes), **found)
 
 
 def _read(file: Path, shown: str) -> str:

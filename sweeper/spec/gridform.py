@@ -21,6 +21,9 @@ from sweeper.spec.reader import Reader
 
 RESERVED = ("args", "run", "run_dir", "sweep")
 NAME = re.compile(r"[\w+~@%/.:][\w+~@%/.:-]*")
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_SEVERAL = re.compile(rf"{_NUMBER}(?:(?:\s*,\s*|\s+){_NUMBER})+")
+_COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 ONE_POINT = Product(())
 _MERGED = 100_000  # options of one list of choices that are kept one by one
 
@@ -101,6 +104,7 @@ def _axis(reader: Reader, name: str, node: Node, key: str) -> Options | None:
     if isinstance(node, Mapping):
         return generated(reader, name, node, key) or Listed([{name: reader.value(node)}])
     if isinstance(node, Scalar):
+        _doubt(reader, name, node, key)
         return Listed([{name: reader.value(node)}])
     if not node.items:
         reader.add(node, key, "has no values", "Give it at least one, or remove it.")
@@ -112,6 +116,7 @@ def _axis(reader: Reader, name: str, node: Node, key: str) -> Options | None:
         place = f"{key}[{index}]"
         special = _item(reader, name, item, place) if isinstance(item, Mapping) else None
         if special is None:
+            _doubt(reader, name, item, place)
             plain.append({name: reader.value(item)})
             continue
         if plain:
@@ -123,6 +128,21 @@ def _axis(reader: Reader, name: str, node: Node, key: str) -> Options | None:
     if len(parts) == 1:
         return parts[0]
     return _chain(reader, parts, node, key)
+
+
+def _doubt(reader: Reader, name: str, node: Node, key: str) -> None:
+    """Note what may not be meant: several numbers that are one string, and nothing that is a value."""
+    if not isinstance(node, Scalar) or not node.plain:
+        return
+    if not node.text:
+        where = "a dash" if key.endswith("]") else "its colon"
+        reader.note(node, key, f"{name} has nothing after {where}, which is the value null (None)")
+    elif isinstance(node.value, str) and _SEVERAL.fullmatch(node.text):
+        numbers = re.split(r"\s*,\s*|\s+", node.text)
+        many = _COUNTS.get(len(numbers), str(len(numbers)))
+        written = f"[{', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''}]"
+        message = f"{name} is one value, {quoted(node.text)}: write {written} for {many}, or quotes if one is meant"
+        reader.note(node, key, message)
 
 
 def _chain(reader: Reader, parts: list[Options], node: Node, key: str) -> Options | None:

@@ -69,11 +69,16 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.notes: list[Problem] = []  # what is allowed, and often a mistake
         self._budget = [MAX_NODES]
 
     def add(self, node: Node | None, key: str, message: str, remedy: str = "") -> None:
         line, column = (node.line, node.column) if node is not None else (None, None)
         self.problems.append(Problem(message, line, column, key, remedy))
+
+    def note(self, node: Node, key: str, message: str) -> None:
+        if len(self.notes) < MAX_PROBLEMS:
+            self.notes.append(Problem(message, node.line, node.column, key))
 
     def found(self) -> list[Problem]:
         """In the order of the file, at most MAX_PROBLEMS of them."""
