@@ -263,6 +263,26 @@ def test_what_is_often_a_mistake_in_the_file_is_told_of_and_done(shell: Shell) -
     assert "  note: s.yaml:4: lr is one value" in shell.sweep("s.yaml", check=0).out
 
 
+def test_mistakes_of_every_kind_are_told_of_at_once(shell: Shell) -> None:
+    shell.write(
+        "command: 'echo {lr} \"{hidden}\"'\nparalel: 2\nretries: many\ngrid: {lr: [1, 2], hidden: [8]}\n"
+        "exclude:\n  - lrr > 1\n  - {hiden: 8}\n  - 7\n"
+    )
+    said = shell.sweep("s.yaml", check=2)
+    lines = [line for line in said.err.removeprefix("sweep: ").splitlines() if not line.startswith(" ")]
+    assert [line.partition(": ")[0] for line in lines] == [f"s.yaml:{number}" for number in (1, 2, 3, 6, 7, 8)]
+    assert "did you mean" not in said.err
+    assert "no point has a parameter 'lrr'" in said.err
+    assert not (shell.folder / "runs").exists()
+
+
+def test_what_follows_from_a_mistake_is_not_told_of(shell: Shell) -> None:
+    for grid in ("gird: {lr: [1]}", "parameters: {lr: [1]}", "grid: {lr: []}", "grid: {lr: [1], lr: [2]}"):
+        shell.write(f"command: echo {{lr}}\n{grid}\nexclude: [lr > 5]\n")
+        said = shell.sweep("s.yaml", check=2)
+        assert said.err.count("s.yaml:") == 1, said.err
+
+
 def test_a_file_that_is_called_like_a_command(shell: Shell) -> None:
     shell.write(QUICK, "report")
     assert shell.sweep("./report", "--dry-run", check=0).out.count("echo") == 3

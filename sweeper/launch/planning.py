@@ -12,7 +12,7 @@ from sweeper.errors import InputError, Problem, RequestError, SpecError
 from sweeper.grid import Points, expand
 from sweeper.launch import remarks
 from sweeper.model import GpuRequest
-from sweeper.spec import Spec, read_spec
+from sweeper.spec import Spec, in_order, read_draft
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,7 @@ class Plan:
 
 def plan(file: str, options: Options) -> Plan:
     """Check everything that can be checked before anything is changed. Raises InputError (SpecError), SweepError."""
-    spec = read_spec(file)
-    points = expand(spec)
-    template = command.template(spec)
-    problems = template.check(points) or _unreadable(spec, points, template)
-    if problems:
-        raise SpecError(spec.shown, problems)
+    spec, points, template = _read(file)
     sweep = paths.SweepDir(index.runs_dir(options.runs_dir, spec.runs_dir) / spec.name)
     check_owner(sweep, spec)
     _check_folder(spec)
@@ -63,6 +58,29 @@ def plan(file: str, options: Options) -> Plan:
     if points.duplicates:
         notes.append(f"{points.duplicates} points stand twice in the file; each runs once")
     return Plan(spec, points, template, sweep, _parallel(options, request, visible), request, options, notes)
+
+
+def _read(file: str) -> tuple[Spec, Points, Template]:
+    """The file, its points and its command. Raises SpecError with all mistakes of it that can be found at once."""
+    draft = read_draft(file)
+    spec, problems = draft.spec, list(draft.problems)
+    points: Points | None = None
+    template: Template | None = None
+    if spec is not None and draft.doubtful.isdisjoint(("grid", "repeat", "include")):
+        try:
+            points = expand(spec)
+        except SpecError as error:
+            problems += error.problems
+    if spec is not None and draft.doubtful.isdisjoint(("command", "args")):
+        try:
+            template = command.template(spec)
+        except SpecError as error:
+            problems += error.problems
+    if spec is not None and points is not None and template is not None:
+        problems += template.check(points) or _unreadable(spec, points, template)
+        if not problems:
+            return spec, points, template
+    raise SpecError(file, in_order(problems))
 
 
 def _unreadable(spec: Spec, points: Points, template: Template) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from sweeper.spec.generators import MAX_POINTS
 from sweeper.spec.gridform import ONE_POINT, check_name, read_grid, read_include
 from sweeper.spec.nodes import Mapping, YamlError, kind_of, quoted
 from sweeper.spec.options import Product
-from sweeper.spec.reader import MAX_PROBLEMS, Reader, nearest, parse_duration, parse_size, too_small
+from sweeper.spec.reader import MAX_PROBLEMS, Reader, in_order, nearest, parse_duration, parse_size, too_small
 from sweeper.spec.rules import Rule, read_exclude
 from sweeper.spec.schema import GRID_KEYS, schema
 from sweeper.spec.values import usable_name
@@ -24,13 +25,16 @@ from sweeper.spec.yaml12 import compose
 
 __all__ = [
     "MAX_POINTS",
+    "Draft",
     "Product",
     "Rule",
     "Spec",
     "check_name",
+    "in_order",
     "nearest",
     "parse_duration",
     "parse_size",
+    "read_draft",
     "read_spec",
     "schema",
     "too_small",
@@ -92,11 +96,30 @@ class Spec:
     """What is allowed and often a mistake."""
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A file that was read, mistakes and all. ``spec`` has the default of what could not be read, and is None where
+    nothing could; ``doubtful`` are the keys that may not be what was meant, so that what follows from them may not be
+    held against the file."""
+
+    spec: Spec | None
+    problems: tuple[Problem, ...]
+    doubtful: frozenset[str]
+
+
 def read_spec(path: str | Path, text: str | None = None) -> Spec:
     """The sweep file at ``path``; ``text`` is its content where that is known already (then nothing is read).
 
     Raises SpecError with all mistakes that can be found at once, InputError where there is no file to read.
     """
+    draft = read_draft(path, text)
+    if draft.spec is None or draft.problems:
+        raise SpecError(str(path), in_order(draft.problems))
+    return draft.spec
+
+
+def read_draft(path: str | Path, text: str | None = None) -> Draft:
+    """The same for whoever looks for further mistakes. Raises InputError where there is no file to read."""
     file = Path(os.path.abspath(os.path.expanduser(path)))
     source = _read(file, str(path)) if text is None else text
     reader = Reader()
@@ -107,13 +130,15 @@ def read_spec(path: str | Path, text: str | None = None) -> Spec:
         if not isinstance(root, Mapping):
             message = f"holds {kind_of(root)} instead of keys with values"
             raise YamlError(Problem(message, root.line, root.column, remedy="Begin with `command: python train.py`."))
+        unsure = bool(reader.problems)  # of YAML itself: what it makes of the file may not be what was meant
         found = _fields(reader, root, file)
     except YamlError as error:
-        reader.problems.append(error.problem)
-        found = {}
-    if reader.problems:
-        raise SpecError(str(path), reader.found())
-    return Spec(file=str(file), shown=str(path), source=source, notes=tuple(reader.notes), **found)
+        return Draft(None, (*reader.problems, error.problem), frozenset(KEYS))
+    spec = Spec(file=str(file), shown=str(path), source=source, notes=tuple(reader.notes), **found)
+    doubtful = set(KEYS) if unsure else {re.split(r"[.\[]", problem.key, maxsplit=1)[0] for problem in reader.problems}
+    if any(strangers.may_be_grid(key) for key in root.items if key not in KEYS):
+        doubtful |= set(GRID_KEYS)
+    return Draft(spec, tuple(reader.problems), frozenset(doubtful))
 
 
 def _read(file: Path, shown: str) -> str:

@@ -64,6 +64,15 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return folded[match[0]] if match else None
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """The mistakes in the order of the file, at most MAX_PROBLEMS of them."""
+    found = sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0))
+    if len(found) > MAX_PROBLEMS:
+        more = Problem(f"and {len(found) - MAX_PROBLEMS} more mistakes like these")
+        found = [*found[:MAX_PROBLEMS], replace(more, line=found[MAX_PROBLEMS].line)]
+    return found
+
+
 class Reader:
     """Where the parts of the file report what is wrong with a node."""
 
@@ -82,11 +91,7 @@ class Reader:
 
     def found(self) -> list[Problem]:
         """In the order of the file, at most MAX_PROBLEMS of them."""
-        found = sorted(self.problems, key=lambda problem: (problem.line or 0, problem.column or 0))
-        if len(found) > MAX_PROBLEMS:
-            more = Problem(f"and {len(found) - MAX_PROBLEMS} more mistakes like these")
-            found = [*found[:MAX_PROBLEMS], replace(more, line=found[MAX_PROBLEMS].line)]
-        return found
+        return in_order(self.problems)
 
     def data(self, node: Node) -> Any:
         return plain_value(node, self._budget)

@@ -27,7 +27,7 @@ _OTHERS = {
         ("jobs", "workers", "n_jobs", "concurrency", "max_parallel"), "It is typed: sweep FILE --parallel N"
     ),
 }
-GRIDLIKE = ("parameters", "params", "hyperparameters", "search_space")
+_GRIDLIKE = ("parameters", "params", "hyperparameters", "search_space")
 
 
 def remedy(key: str, node: Node, known: Iterable[str]) -> str:
@@ -38,10 +38,15 @@ def remedy(key: str, node: Node, known: Iterable[str]) -> str:
     if key in ("program", "script"):
         script = node.text if isinstance(node, Scalar) and isinstance(node.value, str) else "train.py"
         return f"Write command: python {script[:200]}"
-    if key in GRIDLIKE:
+    if key in _GRIDLIKE:
         return _OTHERS["parameters"]
     meant = nearest(key, (*keys, *_TYPED))
     if meant in _TYPED:
         value = node.text if meant == "parallel" and isinstance(node, Scalar) and isinstance(node.value, int) else "N"
         return f"It is typed, not written: sweep FILE {_TYPED[meant].replace('N', value)}"
     return f"Did you mean {meant}?" if meant else f"The keys are {', '.join(keys)}."
+
+
+def may_be_grid(key: str) -> bool:
+    """Whether the parameters may stand under this unknown key."""
+    return key in _GRIDLIKE or key in ("seed", "seeds") or nearest(key, ("grid", "repeat", "include")) is not None
