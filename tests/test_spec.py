@@ -263,6 +263,12 @@ def test_mistakes(text: str, message: str) -> None:
     assert any(message in found for _, _, found, _ in problems_of(text))
 
 
+def test_a_colon_in_a_command_is_answered_with_a_block() -> None:
+    ((line, _, message, remedy),) = problems_of("grid: {a: 1}\ncommand: python train.py --note lr: high\n")
+    assert (line, "mapping values" in message) == (2, True)
+    assert "`command: |`" in remedy
+
+
 def test_keys_of_the_command_line_and_of_other_programs_are_answered_with_what_to_write() -> None:
     text = (
         "paralel: 2\nmethod: grid\nprogram: fit.py\nparameters: {lr: {values: [1]}}\nmetric: {name: x}\nserial: true\n"

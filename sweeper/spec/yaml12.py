@@ -60,6 +60,11 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
     remedy = "Check the indentation, the colons and the quotes around this line."
     if "\\t" in message or "tab" in message or "cannot start any token" in message:
         remedy = "Indent with spaces, never with tabs; put quotes around a value that begins with @, ` or %."
+    elif "mapping values are not allowed" in message:
+        remedy = (
+            'A ": " inside a value begins a mapping in YAML: put quotes around the value; a command reads best as\n'
+            "    `command: |` with its text indented on the lines below."
+        )
     elif "undefined alias" in message:
         remedy = "A plain * begins an alias in YAML: put quotes around the value."
     return Problem(
