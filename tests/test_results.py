@@ -225,6 +225,25 @@ def test_a_configuration_whose_runs_failed_has_a_row_without_a_value(tmp_path: P
     assert re.search(r"9\.0\s+2 failed", str(text))
 
 
+def test_rows_without_a_value_come_last_in_either_direction(tmp_path: Path) -> None:
+    """As ``--sort`` sees it what a row does not show is not there: what failed repeats reached, a loss of infinity."""
+    runs = [FakeRun({"lr": lr, "seed": s}, lines(lr)) for lr in (0.1, 0.2, 0.3) for s in (0, 1)]
+    for run in runs[:2]:
+        run.log = "boom\n"
+        run.state, run.exit_code = model.FAILED, 1
+    runs += [FakeRun({"lr": 0.4, "seed": s}, lines(float("inf"))) for s in (0, 1)]
+    report = made(tmp_path, runs, repeat=("seed",))
+    for way in ("val_acc", "-val_acc"):
+        for form in ("table", "csv", "json"):
+            text = str(results.render(report, form, columns=["lr", "val_acc"], sort=[way]))
+            order = re.findall(r'^ *(?:\{"lr": )?(0\.\d)\b', text.split("failed:")[0], re.MULTILINE)
+            order = list(dict.fromkeys(order))
+            assert sorted(order[:2]) == ["0.2", "0.3"], (way, form)
+            assert sorted(order[2:]) == ["0.1", "0.4"], (way, form)
+        for form in ("markdown", "latex"):
+            assert results.render(report, form, sort=[way])
+
+
 # -- code versions ------------------------------------------------------------------------------------------------
 
 

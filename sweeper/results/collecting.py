@@ -131,6 +131,10 @@ class Report:
         return tuple(done or valued)
 
     @cached_property
+    def _counted(self) -> frozenset[int]:
+        return frozenset(id(run) for run in self.counted)
+
+    @cached_property
     def ranked(self) -> tuple[Run, ...]:
         """All runs, best first: those that ended well or are under way, then the others, then those without a value."""
         well = (model.DONE, *model.UNFINISHED)
@@ -145,8 +149,7 @@ class Report:
     @cached_property
     def best(self) -> Run | None:
         """The run with the best value among those that count."""
-        counted = {id(run) for run in self.counted}
-        return next((run for run in self.ranked if id(run) in counted), None)
+        return next((run for run in self.ranked if id(run) in self._counted), None)
 
     @cached_property
     def repeat(self) -> tuple[str, ...]:
@@ -155,7 +158,6 @@ class Report:
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """The runs put together by all parameters that are not repeats, best mean first."""
-        counted = {id(run) for run in self.counted}
         groups: dict[tuple[str, ...], list[Run]] = {}
         kept = [name for name in self.params if name not in self.repeat]
         for run in self.runs:
@@ -163,10 +165,14 @@ class Report:
             key = tuple(model.canonical(params[name]) if name in params else "" for name in kept)
             groups.setdefault(key, []).append(run)
         made = [
-            Configuration(tuple(runs), tuple(self.value(run) for run in runs if id(run) in counted))
+            Configuration(tuple(runs), tuple(self.value(run) for run in runs if id(run) in self._counted))
             for runs in groups.values()
         ]
         return tuple(sorted(made, key=lambda one: (*self._rank(one.mean, True), one.first.number)))
+
+    def shown(self, configuration: Configuration) -> tuple[Run, ...]:
+        """The runs of a configuration whose metrics its row shows and is sorted by."""
+        return tuple(run for run in configuration.runs if id(run) in self._counted)
 
     @cached_property
     def lead(self) -> Lead | None:

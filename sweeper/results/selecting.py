@@ -65,12 +65,13 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
     report = narrowed(report, choice.where)
     configurations = list(report.configurations)
     for key, descending in reversed(_keys(report, choice.sort)):
-        metric = key.metric
 
-        def value(one: Configuration, key: _Key = key, metric: bool = metric) -> Any:
-            values = [key(run) for run in (one.runs if metric else one.runs[:1])]
-            numbers = [number for number in values if isinstance(number, (int, float)) and math.isfinite(number)]
-            return total(numbers) / len(numbers) if metric and numbers else values[0]
+        def value(one: Configuration, key: _Key = key) -> Any:
+            if not key.mean:
+                return key(one.first)
+            runs = one.runs if key.every else report.shown(one)
+            numbers = [number for run in runs if (number := key(run)) is not None and math.isfinite(number)]
+            return total(numbers) / len(numbers) if numbers else None
 
         configurations = _sorted(configurations, value, descending)
     return configurations[: choice.top] if choice.top else configurations
@@ -78,8 +79,12 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
 
 @dataclass(frozen=True, slots=True)
 class _Key:
+    """One column's values by run. Of a configuration it is their ``mean``, over the runs whose metrics its row shows,
+    or over ``every`` one of them."""
+
     rows: Mapping[int, Any]
-    metric: bool
+    mean: bool
+    every: bool
 
     def __call__(self, run: Run) -> Any:
         return self.rows[run.number]
@@ -90,18 +95,19 @@ def _keys(report: Report, sort: Sequence[str]) -> list[tuple[_Key, bool]]:
         return []
     names = column_names([report])
     rows = {row["run_number"]: row for row in flat_rows(report, names)}
-    numeric = {*names.last.values(), *names.best.values(), "run_seconds"}
+    metrics = {*names.last.values(), *names.best.values()}
     keys = []
     for word in sort:
         descending = word.startswith("-")
         name = resolve(report, word.removeprefix("-"), "--sort")
         values = {number: row[name] for number, row in rows.items()}
-        keys.append((_Key(values, name in numeric), descending))
+        keys.append((_Key(values, name in metrics or name == "run_seconds", name not in metrics), descending))
     return keys
 
 
 def _sorted(items: list[Any], key: Callable[[Any], Any], descending: bool) -> list[Any]:
-    """Sorted by numbers, then by text, and what has no value last in either direction; ties stay as they are."""
+    """Sorted by numbers, then by text; what has no value last in either direction, and so what is NaN or infinite (a
+    loss that diverged); ties stay as they are."""
     valued = [(item, _order(key(item))) for item in items]
     known = [(item, order) for item, order in valued if order is not None]
     known.sort(key=lambda pair: pair[1], reverse=descending)
@@ -109,7 +115,7 @@ def _sorted(items: list[Any], key: Callable[[Any], Any], descending: bool) -> li
 
 
 def _order(value: Any) -> tuple[int, Any] | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, (int, float)):
         return (0, value)

@@ -185,10 +185,9 @@ def _group_column(
         return Column(name, [Cell(t) for t in texts], _numeric([r.record.params.get(own) for r in firsts]), rank)
     if name == "run_state":
         return Column("runs", [Cell(_states(one)) for one in groups], False, rank)
-    counted = {run.number for run in report.counted}
     if name in names.last.values() or name in names.best.values():
         counts = name == counting_column(report, names)
-        groups_of = [[rows[run.number][name] for run in one.runs if run.number in counted] for one in groups]
+        groups_of = [[rows[run.number][name] for run in report.shown(one)] for one in groups]
         return Column(name, _mean_cells(groups_of), True, rank, counts)
     if name == "run_seconds":
         means = [_mean([rows[run.number][name] for run in one.runs]) for one in groups]
