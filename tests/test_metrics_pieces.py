@@ -36,6 +36,56 @@ def in_pieces(data: bytes, cuts: list[int], block: int) -> metrics.Reader:
     return reader
 
 
+NAN = (
+    "Traceback (most recent call last):\n"
+    '  File "train.py", line 12, in <module>\n'
+    '    raise RuntimeError("loss is NaN")\n'
+    "    ~~~~~~~~~~~~~~^^^^^^^\n"
+    "RuntimeError: loss is NaN\n"
+)
+CHAIN = f"{NAN}\nDuring handling of the above exception, another exception occurred:\n\n{NAN}"
+RANKS = "".join(f"[rank{n}]: {line}\n" for line in NAN.splitlines() for n in (0, 1))
+GROUP = (
+    "  + Exception Group Traceback (most recent call last):\n"
+    '  |   File "train.py", line 3, in <module>\n'
+    "  | ExceptionGroup: loss is NaN (1 sub-exception)\n"
+    "  +-+---------------- 1 ----------------\n"
+    "    | Traceback (most recent call last):\n"
+    '    |     raise ValueError("loss is 7.5")\n'
+    "    | ValueError: loss is 7.5\n"
+    "    +------------------------------------\n"
+)
+RED = NAN.replace("RuntimeError: loss is NaN", "\x1b[1;35mRuntimeError\x1b[0m: \x1b[35mloss is NaN\x1b[0m")
+BOX = (
+    "╭─────────── Traceback (most recent call last) ───────────╮\n"
+    '│ ❱ 12   raise RuntimeError("loss is NaN")                │\n'
+    "╰─────────────────────────────────────────────────────────╯\n"
+    "RuntimeError: loss is NaN\n"
+)
+TRACEBACKS = {"one": NAN, "chain": CHAIN, "ranks": RANKS, "group": GROUP, "red": RED, "box": BOX}
+
+
+@pytest.mark.parametrize("name", TRACEBACKS)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_traceback_holds_no_metric_wherever_it_is_cut(name: str, newline: str) -> None:
+    """And what stands before and behind it does, indented or not."""
+    text = f"epoch 1 val_acc=0.5\n{TRACEBACKS[name]}epoch 2 val_acc=0.75\n  epoch 3 val_acc=0.25\n"
+    data = text.replace("\n", newline).encode()
+    for block in (16, 64, 1 << 18):
+        for cut in range(0, len(data), 7):
+            found = in_pieces(data, [cut], block).metrics(ended=True)
+            assert {one: series.count for one, series in found.series.items()} == {"val_acc": 3}, (block, cut)
+            assert found.last == {"val_acc": 0.25}
+
+
+def test_what_only_looks_like_a_traceback_ends_none_of_the_metrics() -> None:
+    """One that breaks off (its process was killed) swallows what is indented, and nothing of the next attempt."""
+    data = b"loss: 0.5\nTraceback (most recent call last):\n  File 'x', line 1\nepoch 1 loss: 0.25\nloss: 0.125\n"
+    assert metrics.parse(data).series["loss"].count == 3
+    bar = b"epoch 1 loss=0.5 acc=0.5Traceback (most recent call last):\n  x\nValueError: acc is NaN\n"
+    assert metrics.parse(bar).last == {"loss": 0.5, "acc": 0.5}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pieces_do_not_matter(name: str) -> None:
     """Neither where the bytes are cut, nor that the reader is put away in between and its memory of lines is lost."""

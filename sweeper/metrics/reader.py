@@ -89,13 +89,15 @@ class Reader:
     def _take(self, data: bytes, *, ended: bool = True) -> None:
         for name, pattern in self.patterns.items():
             self._own(name, pattern, data)
-        if self._skip(data) == len(data):
+        tracebacks = self.state.tracebacks
+        if not tracebacks.within(data) and self._skip(data) == len(data):
             self._remember(data[-1000:])
             return
         if b"\x1b" in data or b"\x00" in data:
             data = folding.strip_escapes(folding.join_redrawn(data))
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r\n", b"\n")
+        data = tracebacks.without(data)
         start = self._skip(data)
         if start:
             self._remember(data[max(0, start - 1000) : start])

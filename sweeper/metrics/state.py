@@ -10,6 +10,7 @@ from sweeper.metrics.context import Ambient, context_of
 from sweeper.metrics.curve import Curve
 from sweeper.metrics.shapes import Shapes
 from sweeper.metrics.summary import Key
+from sweeper.metrics.tracebacks import Tracebacks
 
 _PATIENCE = 2000  # new shapes of line, after which a log of text is read with less care
 _CROWD = 1000  # of these about training: no program has so many ways to say it
@@ -29,6 +30,7 @@ class State:
         self.redrawn = 0  # lines with redraws
         self.recent: list[bytes] = []  # the last lines
         self.shapes = Shapes()
+        self.tracebacks = Tracebacks()
         self.company: dict[bytes, bool] = {}  # shapes of line: whether they stood beneath lines about training
 
     @property
@@ -63,6 +65,7 @@ class State:
         twin.ambient = self.ambient.copy()
         twin.recent = list(self.recent)
         twin.shapes = self.shapes.copy()
+        twin.tracebacks = Tracebacks(dict(self.tracebacks.open))
         twin.company = dict(self.company)
         for name in ("table", "lines", "tried", "fruitful", "redrawn"):
             setattr(twin, name, getattr(self, name))
@@ -76,6 +79,7 @@ class State:
             "ambient": self.ambient.to_json(),
             "table": self.table and [self.table.names, self.table.kinds, self.table.cut, self.table.rows],
             "shapes": self.shapes.to_json(),
+            "tracebacks": [[tag.decode("latin-1"), ends] for tag, ends in self.tracebacks.open.items()],
             "company": [[shape.decode("latin-1"), yes] for shape, yes in self.company.items()],
             "recent": [line.decode("latin-1") for line in self.recent],
             "counts": [self.lines, self.tried, self.fruitful, self.redrawn],
@@ -95,5 +99,6 @@ class State:
         state.lines, state.tried, state.fruitful, state.redrawn = data["counts"]
         state.recent = [line.encode("latin-1") for line in data["recent"]]
         state.shapes = Shapes.from_json(data["shapes"])
+        state.tracebacks = Tracebacks({tag.encode("latin-1"): bool(ends) for tag, ends in data["tracebacks"]})
         state.company = {shape.encode("latin-1"): bool(yes) for shape, yes in data["company"]}
         return state

@@ -18,7 +18,7 @@ from sweeper.metrics.reader import Reader
 from sweeper.metrics.sources import CHUNK, Events, JsonLines, Source, event_files
 from sweeper.metrics.summary import Found, as_series, points, restates
 
-VERSION = 5  # of the cache and of what is understood of a log: raise it whenever either changes
+VERSION = 6  # of the cache and of what is understood of a log: raise it whenever either changes
 _HEAD = 1024  # bytes at the log's start, and before the place reached, by which it is known again
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 Points = list[tuple[float, float]]
