@@ -276,6 +276,21 @@ def test_what_is_left_and_how_long_it_takes(tmp_path: Path) -> None:
     assert any(line.command == "sweep attach night" and "2:00" in line.text for line in results.summary(report))
 
 
+def test_left_means_the_same_in_every_line(tmp_path: Path) -> None:
+    """What was stopped is not left: the head and what to do next count alike."""
+    report = two(tmp_path)
+    for counts, head, following in (
+        ({model.DONE: 3, model.STOPPED: 1}, "3 done, 0 failed, 1 stopped, 0 left of 4", "nothing runs: 1 stopped"),
+        ({model.STOPPED: 1, model.QUEUED: 1}, "0 done, 0 failed, 1 stopped, 1 left of 2", "1 stopped, 1 left"),
+        ({model.DONE: 2, model.QUEUED: 2}, "2 done, 0 failed, 2 left of 4", "nothing runs: 2 left"),
+    ):
+        again = results.collect(results.SweepData(**{**vars(report.sweep), "counts": counts}))
+        assert results.morning_line(again) == head
+        said = next(line for line in results.summary(again) if line.about == "next")
+        assert said.text.endswith(following)
+        assert said.command == "sweep resume night"
+
+
 def test_a_name_is_quoted_in_the_commands(tmp_path: Path) -> None:
     write_sweep(tmp_path / "it's $(mine)", [FakeRun({"a": 1}, "x\n", state=model.FAILED, exit_code=1)])
     report = results.collect(results.from_folders(tmp_path / "it's $(mine)"))

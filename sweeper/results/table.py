@@ -14,9 +14,10 @@ from rich.text import Text
 
 from sweeper import model
 from sweeper.results.collecting import Report
+from sweeper.results.lines import BAD, GOOD, WARN, Line, clean
 from sweeper.results.selecting import Choice
 from sweeper.results.sheet import Column, Sheet, configuration_sheet, run_sheet
-from sweeper.results.words import BAD, GOOD, WARN, Line, clean, summary
+from sweeper.results.words import summary
 
 ROWS = 40  # shown where nobody says --top: the answers above must not scroll away
 HEAD_ROWS = 5

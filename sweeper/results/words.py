@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-import statistics
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sweeper import model
-from sweeper.results.causes import printable
+from sweeper.results.advice import what_next
 from sweeper.results.collecting import Configuration, Report
 from sweeper.results.data import ENDED_BADLY, Run
 from sweeper.results.effects import Effect
 from sweeper.results.hours import clock
+from sweeper.results.lines import BAD, GOOD, STATES, WARN, Line, clean, settings, shorten
 from sweeper.results.numbers import digits_for, mean_std, number, percent, places_for
 
 EFFECTS, LEVELS = 4, 5  # parameters that get a line of their own, and values that are named in it
-SETTINGS = 10  # parameters of a run that are named in a line
-GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
-_WORDS = {"out_of_memory": "out of memory"}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the summary. ``about`` is its first word; ``tone`` how it should look; ``command`` what to type."""
-
-    about: str
-    text: str
-    tone: str = PLAIN
-    command: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.about}: {self.text}" + (f"  ->  {self.command}" if self.command else "")
 
 
 def summary(report: Report) -> list[Line]:
     """Every line of the summary, in the order of the five questions; all text is printable, on one line each."""
-    lines = [*_night(report), *_best(report), *_mattered(report), *_failed(report), *_next(report)]
+    lines = [*_night(report), *_best(report), *_mattered(report), *_failed(report), *what_next(report)]
     return [Line(one.about, clean(one.text), one.tone, clean(one.command)) for one in lines]
 
 
-def clean(text: str) -> str:
-    return " ".join(printable(text).split())
-
-
 def morning_line(report: Report) -> str:
-    """How many are done, failed and left: ``10 done, 2 failed, 0 left of 12``."""
+    """How many are done, failed and left: ``10 done, 2 failed, 0 left of 12``. Left is what is still to be run or runs;
+    what was stopped is not, and counts by itself, here and in every other line."""
     counts = report.sweep.counts
     parts = [f"{counts.get(model.DONE, 0)} done"]
     bad = {state: counts.get(state, 0) for state in ENDED_BADLY if counts.get(state)}
     failed = sum(bad.values())
-    detail = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in bad.items())
+    detail = ", ".join(f"{count} {STATES.get(state, state)}" for state, count in bad.items())
     parts.append(f"{failed} failed" + (f" ({detail})" if bad and set(bad) != {model.FAILED} else ""))
     if counts.get(model.STOPPED):
         parts.append(f"{counts[model.STOPPED]} stopped")
@@ -140,24 +117,13 @@ def value_text(report: Report, configuration: Configuration) -> str:
 
 def label(report: Report, configuration: Configuration) -> str:
     kept = [name for name in report.varying if name not in report.repeat]
-    settings = _settings(configuration.first, kept)
+    told = settings(configuration.first, kept)
     numbers = ", ".join(str(run.number) for run in configuration.runs[:6])
-    return f"{settings} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}".lstrip(" ·")
+    return f"{told} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}".lstrip(" ·")
 
 
 def _label(report: Report, run: Run) -> str:
-    return _settings(run, report.varying)
-
-
-def _settings(run: Run, names: Sequence[str]) -> str:
-    """``lr=0.1 hidden=64``, of no more parameters and no longer values than one line of words can bear."""
-    known = [name for name in names if name in run.record.params]
-    parts = [f"{name}={shorten(run.text(name), 32)}" for name in known[:SETTINGS]]
-    return " ".join(parts) + (f" and {len(known) - SETTINGS} more" if len(known) > SETTINGS else "")
-
-
-def shorten(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return settings(run, report.varying)
 
 
 def _mattered(report: Report) -> list[Line]:
@@ -193,7 +159,7 @@ def _means(report: Report, effect: Effect) -> str:
 def _failed(report: Report) -> list[Line]:
     lines = []
     for failure in report.failures[:5]:
-        name = _WORDS.get(failure.state, failure.state)
+        name = STATES.get(failure.state, failure.state)
         cause = shorten(clean(failure.cause), 100)
         what = [*([] if failure.state == model.FAILED and cause else [name]), *([cause] if cause else [])]
         text = f"{failure.count} x {': '.join(what)}"
@@ -206,59 +172,3 @@ def _failed(report: Report) -> list[Line]:
     if rest:
         lines.append(Line("failed", f"and {sum(one.count for one in rest)} more of {len(rest)} other causes", BAD))
     return lines
-
-
-def time_left(report: Report) -> float | None:
-    """Seconds until all is done, by the median run so far and how many go at once; None where nobody can say."""
-    counts = report.sweep.counts
-    left = sum(counts.get(state, 0) for state in model.UNFINISHED)
-    known = [run.seconds for run in report.runs if run.state == model.DONE and run.seconds is not None]
-    at_once = report.sweep.parallel or counts.get(model.RUNNING, 0)
-    if not left or not known or not at_once:
-        return None
-    return math.ceil(left / at_once) * statistics.median(known)
-
-
-def _next(report: Report) -> list[Line]:
-    counts = Counter(report.sweep.counts)
-    name = shlex.quote(report.sweep.name)
-    busy = counts[model.RUNNING] + counts[model.WAITING]
-    lines = []
-    if busy:
-        left = time_left(report)
-        about = f"about {clock(left)} left" if left else "still going"
-        lines.append(Line("next", about, PLAIN, f"sweep attach {name}"))
-    elif counts[model.QUEUED] or counts[model.STOPPED]:
-        waiting = counts[model.QUEUED] + counts[model.STOPPED]
-        runs = "1 run is" if waiting == 1 else f"{waiting} runs are"
-        lines.append(Line("next", f"{runs} left and nothing runs", WARN, f"sweep resume {name}"))
-    if report.failures and not busy:
-        failed = sum(one.count for one in report.failures)
-        lines.append(Line("next", f"once mended, run the {failed} that failed again", PLAIN, f"sweep retry {name}"))
-    lines += _advice(report)
-    if not lines:
-        lines.append(Line("next", "all is done; the page has the pictures", PLAIN, f"sweep report {name} --open"))
-    return lines
-
-
-def _advice(report: Report) -> Sequence[Line]:
-    """What the next sweep should try: further out where the best lies on an edge, more repeats where noise decides."""
-    lines = []
-    if report.lead is not None and report.lead.within_noise:
-        lines.append(Line("next", f"more values of {', '.join(report.repeat)} would tell the best ones apart"))
-    if report.best is None or report.target is None:
-        return lines
-    for effect in report.effects:
-        if not effect.clear or effect.binned or len(effect.levels) < 3:
-            continue
-        value = report.best.record.params.get(effect.name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        text = report.best.text(effect.name)
-        means = [level.mean if report.target.direction == "max" else -level.mean for level in effect.levels]
-        tried = [x for run in report.runs if isinstance(x := run.record.params.get(effect.name), (int, float))]
-        if text == effect.levels[-1].text and means[-1] == max(means) and value == max(tried):
-            lines.append(Line("next", f"{effect.name}={text} is the largest tried, and the best: try larger ones"))
-        elif text == effect.levels[0].text and means[0] == max(means) and value == min(tried):
-            lines.append(Line("next", f"{effect.name}={text} is the smallest tried, and the best: try smaller ones"))
-    return lines[:3]
