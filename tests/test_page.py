@@ -185,10 +185,25 @@ def test_no_script_from_outside_runs_even_if_it_gets_in(chromium: Browser, night
 
 
 @needs_browser
+def test_curves_of_runs_that_are_not_ranked_have_a_legend(chromium: Browser, tmp_path: Path) -> None:
+    rng = random.Random(1)
+    runs = [FakeRun({"lr": n}, training_log(rng, 0.5 + n / 10)) for n in range(4)]
+    runs[3].state = model.TIMEOUT
+    opened(chromium, write_page(tmp_path, runs))
+    assert "not ranked: did not finish" in chromium.run("return document.querySelector('#curves .legend').innerText")
+    assert "1 that did not finish" in chromium.run("return document.querySelector('.glance').innerText")
+    assert column(chromium, 0) == ["3", "2", "1", "4"]
+    opened(chromium, write_page(tmp_path / "well", runs[:3]))
+    assert "not ranked" not in chromium.run("return document.querySelector('#curves .legend').innerText")
+    assert chromium.errors() == []
+
+
+@needs_browser
 def test_the_table_sorts(chromium: Browser, night: Path) -> None:
     opened(chromium, night)
     assert rows(chromium) == 24
-    best_first = [float(text.split()[0]) for text in column(chromium, 0) if text]
+    ranked = chromium.run("return document.querySelectorAll('#runs tbody tr:not(.unranked)').length")
+    best_first = [float(text.split()[0]) for text in column(chromium, 0)[:ranked]]
     assert best_first == sorted(best_first, reverse=True)
     chromium.click("#runs .head button")
     assert rows(chromium) == 72

@@ -151,7 +151,7 @@ def test_markdown_is_a_table_of_the_runs_that_count(report: results.Report) -> N
     assert lines[1] == "| ---: | :--- | ---: | ---: | ---: |"
     assert lines[2] == "| 0.1 | cnn | 1 | **0.9000** | 0.3000 |"
     assert len(lines) == 7
-    assert lines[-1] == "<!-- 1 without a result left out -->"
+    assert lines[-1] == "<!-- 1 left out: not ranked, or without a value -->"
 
 
 def test_latex_is_ready_to_paste(report: results.Report) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,42 @@ def test_a_run_that_failed_does_not_win(tmp_path: Path) -> None:
 
 
 def test_while_nothing_is_done_runs_under_way_count(tmp_path: Path) -> None:
-    runs = [FakeRun({"lr": lr}, lines(lr), state=model.RUNNING) for lr in (0.1, 0.2)]
+    runs = [FakeRun({"lr": lr}, lines(lr), state=model.RUNNING) for lr in (0.1, 0.2, 0.3)]
     write_sweep(tmp_path / "night", runs)
     data = results.from_folders(tmp_path / "night")
     assert {record.state for record in data.records} == {model.LOST}  # nobody holds their locks
-    report = results.collect(data)
+    assert results.collect(data).best is None
+    running = [replace(record, state=model.RUNNING) for record in data.records[:2]]
+    report = results.collect(replace(data, records=[*running, data.records[2]], counts={"running": 2, "lost": 1}))
     assert report.best is not None
     assert report.best.number == 2
+    said = results.summary_lines(report)
+    assert any("run 2, running" in line for line in said)
+    assert "unranked: 1 that did not finish, it reached val_acc 0.3000 (run 3, lost)" in said
+
+
+@pytest.mark.parametrize("state", [model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED, model.LOST])
+def test_what_did_not_end_well_is_shown_and_not_ranked(tmp_path: Path, state: str) -> None:
+    """One rule for all of them, wherever they are shown, with repeats and without."""
+    runs = [FakeRun({"lr": n, "seed": s}, lines(n / 8)) for n in (1, 2, 3) for s in (0, 1)]
+    for run in runs[4:]:
+        run.state, run.exit_code = state, 1
+    word = "out of memory" if state == model.OUT_OF_MEMORY else state
+    for repeat in ((), ("seed",)):
+        report = made(tmp_path / str(len(repeat)), runs, repeat=repeat)
+        assert [run.number for run in report.counted] == [1, 2, 3, 4]
+        assert [run.number for run in report.ranked] == [3, 4, 1, 2, 5, 6]
+        assert report.best is not None
+        assert report.best.number == 3
+        said = f"unranked: 2 that did not finish, the best of them reached val_acc 0.3750 (run 5, {word})"
+        assert said in results.summary_lines(report)
+        assert "0.3750" in str(results.render(report)).split("state" if not repeat else " runs ")[1]
+        assert "0.3750" not in str(results.render(report, "markdown"))
+        assert [row["val_acc"] for row in json.loads(results.render(report, "json"))][4:] == [0.375, 0.375]
+    nothing = made(tmp_path / "none", runs[4:])
+    assert nothing.best is None
+    assert nothing.effects == ()
+    assert "best: no run with a value is ranked" in results.summary_lines(nothing)
 
 
 def test_a_run_whose_lock_is_held_is_running(tmp_path: Path) -> None:
@@ -106,8 +136,9 @@ def test_a_run_whose_lock_is_held_is_running(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         report = results.collect(results.from_folders(tmp_path / "night", parallel=1))
         assert [run.state for run in report.runs] == [model.DONE, model.RUNNING]
-        assert [run.number for run in report.ranked] == [2, 1]
+        assert [run.number for run in report.ranked] == [1, 2]
         assert report.best is report.runs[0]  # what has not ended has not won
+        assert "unranked: 1 still going on, it reached val_acc 0.7000 (run 2, running)" in results.summary_lines(report)
         assert any("sweep attach night" in line for line in results.summary_lines(report))
         for form in results.FORMATS[:5]:
             assert results.render(report, form)
@@ -129,7 +160,7 @@ def test_without_any_metric_the_report_still_stands(tmp_path: Path) -> None:
     report = made(tmp_path, [FakeRun({"lr": 1}, "hello\n"), FakeRun({"lr": 2}, "")])
     text = results.render(report)
     assert isinstance(text, str)
-    assert "no metric in any log yet" in text
+    assert "best:     no metric in any log\n" in text
     assert json.loads(results.render(report, "json"))[1]["lr"] == 2
 
 

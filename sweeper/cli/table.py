@@ -142,7 +142,11 @@ COMMANDS = (
         (
             Flag("maximize", "METRIC", "the metric to rank by, high is good"),
             Flag("minimize", "METRIC", "the metric to rank by, low is good"),
-            Flag("last", "", "rank by last values instead of the best over the curve"),
+            Flag(
+                "last",
+                "",
+                "rank by last values instead of the best over the curve (what did not end well is not ranked)",
+            ),
             Flag("columns", "LIST", "the columns to show"),
             Flag("where", "EXPRESSION", "only runs for which it is true: \"lr < 0.1 and state == 'done'\""),
             Flag("sort", "LIST", "columns to sort by: NAME ascending, -NAME descending (else: best first)"),

@@ -108,6 +108,8 @@ function settingsOf(run, most = 12) {
 }
 function varying() { const s = view.sweep; return s.params.filter((param) => s.varying.includes(param.name)); }
 function stateOf(run) { return DATA.states[view.sweep.runs.state[run]]; }
+/** A run's state in words, and whether it is gone from the sweep file. */
+function stateText(run) { return words(stateOf(run)) + (view.sweep.goneSet.has(run) ? ', gone' : ''); }
 function runName(run) { return 'run ' + view.sweep.runs.number[run]; }
 
 /** The place of each run that counts between the worst (0) and the best (1), by rank: outliers take no colour from the rest. */
@@ -142,5 +144,5 @@ function hideTip() { tip.hidden = true; }
 function runTip(event, run, ...more) {
   const s = view.sweep;
   const value = s.target && s.value[run] != null ? `${s.target.name} ${fmt(s.value[run])}` : '';
-  showTip(event, el('b', {}, `${runName(run)} · ${words(stateOf(run))}`), value, settingsOf(run), ...more);
+  showTip(event, el('b', {}, `${runName(run)} · ${stateText(run)}${s.value[run] != null && !s.countedSet.has(run) ? ', not ranked' : ''}`), value, settingsOf(run), ...more);
 }

@@ -143,8 +143,11 @@ function curvesPanel(sweep, standing) {
   }
 
   function drawLegend() {
+    const key = (shade, text) => el('span', {}, el('i', { class: 'dot', style: { background: shade } }), text);
+    const grey = lines.some((item) => view.shown.has(item.run) && shade(item.run) === palette.faint);
     if (!state.color) {
-      legend.replaceChildren(el('span', {}, 'worst'), el('span', { class: 'ramp' }), el('span', {}, 'best'));
+      legend.replaceChildren(...(standing.some((one) => one != null) ? [el('span', {}, 'worst'), el('span', { class: 'ramp' }), el('span', {}, 'best')] : []),
+        grey ? key(palette.faint, 'not ranked: did not finish, goes on, or gone from the sweep file') : '');
       return;
     }
     const param = sweep.params.find((one) => one.name === state.color);
@@ -153,8 +156,8 @@ function curvesPanel(sweep, standing) {
     legend.replaceChildren(...texts.map((text) => {
       const at = param.texts.indexOf(text);
       const shown = param.numeric ? ramp(0.15 + 0.85 * at / Math.max(1, param.texts.length - 1)) : category(at, param.texts.length);
-      return el('span', {}, el('i', { class: 'dot', style: { background: shown } }), clip(text, 24));
-    }), many ? `(${param.texts.length} values)` : '');
+      return key(shown, clip(text, 24));
+    }), many ? `(${param.texts.length} values)` : '', grey ? key(palette.faint, `without ${param.short}`) : '');
   }
 
   listen('shown', () => plot.paint());

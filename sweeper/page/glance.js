@@ -31,7 +31,7 @@ const CHIPS = 10;
 
 function bestCard(sweep) {
   const target = sweep.target;
-  if (!target || sweep.best == null) return card('What is best?', false, notes(sweep, 'best'));
+  if (!target || sweep.best == null) return card('What is best?', false, notes(sweep, 'best', 'unranked'));
   const group = sweep.configurations[0];
   const value = group ? (group.std == null ? [fmt(group.mean, 5)] : spread(group.mean, group.std)) : [fmt(sweep.value[sweep.best], digitsFor(sweep.value))];
   const run = group ? group.runs[0] : sweep.best;
@@ -42,10 +42,10 @@ function bestCard(sweep) {
   const curve = sweep.curves.find((one) => one.name === target.name);
   const made = card('What is best?', false,
     el('div', { class: 'big' }, value, el('small', {}, ' ' + target.name)),
-    el('div', { class: 'keys' }, group ? `mean ± std of ${plural(group.n, 'run')}, ${sweep.last ? 'last value' : 'best over the curve'}` : `${runName(run)}${stateOf(run) === 'done' ? '' : ', ' + words(stateOf(run))}, ${sweep.last ? 'last value' : 'best over the curve'}, ${target.direction === 'min' ? 'lowest' : 'highest'} of ${sweep.counted.length}`),
+    el('div', { class: 'keys' }, group ? `mean ± std of ${plural(group.n, 'run')}, ${sweep.last ? 'last value' : 'best over the curve'}` : `${runName(run)}${stateText(run) === 'done' ? '' : ', ' + stateText(run)}, ${sweep.last ? 'last value' : 'best over the curve'}, ${target.direction === 'min' ? 'lowest' : 'highest'} of ${sweep.counted.length}`),
     el('div', { class: 'chips' }, told.slice(0, CHIPS).map((param) => el('span', { class: 'chip', title: `${param.name}=${paramText(param, run)}` }, el('span', {}, param.short + ' '), clip(paramText(param, run), 60))),
       told.length > CHIPS ? el('span', { class: 'chip' }, el('span', {}, `and ${told.length - CHIPS} more`)) : null),
-    notes(sweep, 'caution', 'metric'), host);
+    notes(sweep, 'caution', 'unranked', 'metric'), host);
   if (curve && curve.of[run] != null && curve.y[run].length > 3) spark(host, curve, group ? group.runs : [run]);
   return made;
 }

@@ -10,9 +10,7 @@ function show(sweep) {
   shortenNames(sweep.params);
   sweep.countedSet = new Set(sweep.counted);
   const standing = standings(sweep);
-  const ok = new Set(['done', 'running', 'waiting', 'queued']);
-  sweep.order = sweep.value.map((_, run) => run).sort((a, b) =>
-    (standing[b] != null) - (standing[a] != null) || ok.has(stateOf(b)) - ok.has(stateOf(a)) || (standing[b] ?? 0) - (standing[a] ?? 0) || a - b);
+  sweep.goneSet = new Set(sweep.gone);
   const bar = filterBar(sweep);
   const runs = tablePanel(sweep, standing);
   const panels = [

@@ -50,7 +50,7 @@ function haystack(run) {
   const kept = haystacks.get(sweep);
   if (kept[run] === undefined) {
     const parts = sweep.params.map((param) => `${param.name}=${paramText(param, run)}`);
-    kept[run] = [sweep.runs.number[run], stateOf(run), words(stateOf(run)), sweep.runs.cause[run], ...parts].join(' ').toLowerCase();
+    kept[run] = [sweep.runs.number[run], stateOf(run), words(stateOf(run)), sweep.runs.cause[run], sweep.goneSet.has(run) ? 'gone' : '', ...parts].join(' ').toLowerCase();
   }
   return kept[run];
 }
@@ -98,7 +98,7 @@ function tablePanel(sweep, standing) {
     ...(main ? [numberColumn(title(main), sweep.value, (value) => fmt(value, digits), { main: true, high: worse(main) })] : []),
     ...varying().map((param) => ({ name: param.name, title: param.short, num: param.numeric, value: (run) => (param.of[run] == null ? null : param.numeric ? param.numbers[param.of[run]] : param.texts[param.of[run]]), text: (run) => paramText(param, run) })),
     ...others.map((metric) => numberColumn(title(metric), best(metric), (value) => fmt(value), { high: worse(metric) })),
-    { name: 'state', value: stateOf, text: stateOf, state: true },
+    { name: 'state', value: stateText, text: stateText, state: true },
     numberColumn('time', sweep.runs.seconds, clock),
     ...(sweep.runs.gpus.some(Boolean) ? [{ name: 'GPU', value: (run) => sweep.runs.gpus[run], text: (run) => sweep.runs.gpus[run] }] : []),
     ...(new Set(sweep.runs.git.filter(Boolean)).size > 1 ? [{ name: 'git', value: (run) => sweep.runs.git[run], text: (run) => sweep.runs.git[run] }] : []),
@@ -114,7 +114,7 @@ function tablePanel(sweep, standing) {
   ];
   function states(one) {
     const count = new Map();
-    for (const run of one.runs) count.set(stateOf(run), (count.get(stateOf(run)) || 0) + 1);
+    for (const run of one.runs) { const state = sweep.goneSet.has(run) ? 'gone' : stateOf(run); count.set(state, (count.get(state) || 0) + 1); }
     return [...count].map(([name, many]) => `${many} ${words(name)}`).join(', ');
   }
   const head = el('tr');
@@ -149,8 +149,9 @@ function tablePanel(sweep, standing) {
       const line = el('tr', {
         onpointerenter: () => focus(run), onpointerleave: () => focus(null), onclick: () => pin(run),
       }, columns.map((one) => el('td', { class: [one.num ? 'num' : '', one.main ? 'main' : ''].join(' ').trim(), title: one.name === 'cause' ? one.text(row) : false },
-        one.state ? [el('i', { class: 'dot', style: { background: `var(--s-${stateOf(run)})` } }), words(stateOf(run))] : one.text(row))));
+        one.state ? [el('i', { class: 'dot', style: { background: `var(--s-${stateOf(run)})` } }), stateText(run)] : one.text(row))));
       line.dataset.run = run;
+      line.classList.toggle('unranked', !(state.grouped ? row.runs : [run]).some((one) => sweep.countedSet.has(one)));
       return line;
     }));
     if (!rows.length) body.append(el('tr', {}, el('td', { colspan: columns.length, class: 'empty' }, 'No run fits the filter.')));

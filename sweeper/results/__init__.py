@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.errors import InputError
-from sweeper.results.collecting import Report, Target, collect, did_you_mean
+from sweeper.results.collecting import Report, collect
 from sweeper.results.data import Run, SweepData, from_folders
 from sweeper.results.formats import flat_runs, to_csv, to_json, to_latex, to_markdown
 from sweeper.results.selecting import Choice, narrowed
+from sweeper.results.target import Target, did_you_mean
 from sweeper.results.words import morning_line, summary
 
 if TYPE_CHECKING:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 
-from sweeper import metrics, model
-from sweeper.errors import InputError
+from sweeper import model
 from sweeper.results import distributions
 from sweeper.results.data import Run, SweepData
 from sweeper.results.effects import Effect, effects, noise_share
@@ -18,22 +15,9 @@ from sweeper.results.failures import Failure, group_failures
 from sweeper.results.hours import Hours, count_hours
 from sweeper.results.numbers import mean_and_std, squares, total
 from sweeper.results.reading import read_runs
+from sweeper.results.target import Target, by_likelihood, choose_target
 
 WITHIN_NOISE = 0.05
-LIKELY = 6  # so many metrics are put in order: the table and the page show fewer
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The metric that counts. ``chosen`` says by whom: "asked", "file", "likeliest"."""
-
-    name: str
-    direction: str
-    chosen: str
-
-    @property
-    def option(self) -> str:
-        return f"--{'maximize' if self.direction == 'max' else 'minimize'} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +98,7 @@ class Report:
         count = Counter(name for run in self.runs for name in run.metrics)
         first = self.target.name if self.target else None
         common = [name for name in count if 2 * count[name] >= max(count.values())]
-        likely = {name: place for place, name in enumerate(_by_likelihood(common))}
+        likely = {name: place for place, name in enumerate(by_likelihood(common))}
         defined = self.sweep.patterns
         return tuple(
             sorted(
@@ -125,10 +109,14 @@ class Report:
 
     @cached_property
     def counted(self) -> tuple[Run, ...]:
-        """The runs that may win: those that ended well, or while none has, every run with a value."""
+        """The runs that are ranked, of which one is best: those that ended well; while none has, those that still go
+        on. What failed, timed out, was stopped or lost is not, nor what is gone from the sweep file (unless nothing
+        else is there)."""
         valued = [run for run in self.runs if not math.isnan(self.value(run))]
-        done = [run for run in valued if run.state == model.DONE]
-        return tuple(done or valued)
+        wanted = [run for run in valued if run.record.wanted]
+        done = [run for run in wanted if run.state == model.DONE]
+        going = [run for run in wanted if run.state in model.UNFINISHED]
+        return tuple(done or going or (run for run in valued if run.state == model.DONE))
 
     @cached_property
     def _counted(self) -> frozenset[int]:
@@ -136,15 +124,30 @@ class Report:
 
     @cached_property
     def ranked(self) -> tuple[Run, ...]:
-        """All runs, best first: those that ended well or are under way, then the others, then those without a value."""
-        well = (model.DONE, *model.UNFINISHED)
-        return tuple(sorted(self.runs, key=lambda run: (*self._rank(self.value(run), run.state in well), run.number)))
+        """All runs: those that are ranked, best first; then by their values too those that still go on, that are gone
+        from the sweep file, that did not end well; then those without a value."""
+        return tuple(sorted(self.runs, key=lambda run: (*self._rank(run), run.number)))
 
-    def _rank(self, value: float, well: bool) -> tuple[bool, bool, float]:
+    def _rank(self, run: Run) -> tuple[int, float]:
+        value = self.value(run)
+        well = run.state in (model.DONE, *model.UNFINISHED)
         if math.isnan(value):
-            return (True, not well, 0.0)
-        sign = -1.0 if self.target and self.target.direction == "max" else 1.0
-        return (False, not well, sign * value)
+            return (4 if well else 5, 0.0)
+        if id(run) in self._counted:
+            return (0, self._sign * value)
+        if run.state in model.UNFINISHED:
+            return (1, self._sign * value)
+        return (2 if well else 3, self._sign * value)
+
+    @property
+    def _sign(self) -> float:
+        return -1.0 if self.target and self.target.direction == "max" else 1.0
+
+    def better(self, run: Run) -> bool:
+        """Whether a run that is not ranked has a better value than the best that is."""
+        if math.isnan(self.value(run)) or id(run) in self._counted:
+            return False
+        return self.best is None or self._sign * self.value(run) < self._sign * self.value(self.best)
 
     @cached_property
     def best(self) -> Run | None:
@@ -157,7 +160,7 @@ class Report:
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
-        """The runs put together by all parameters that are not repeats, best mean first."""
+        """The runs by all parameters that are not repeats, best mean first, then those that are not ranked."""
         groups: dict[tuple[str, ...], list[Run]] = {}
         kept = [name for name in self.params if name not in self.repeat]
         for run in self.runs:
@@ -168,11 +171,16 @@ class Report:
             Configuration(tuple(runs), tuple(self.value(run) for run in runs if id(run) in self._counted))
             for runs in groups.values()
         ]
-        return tuple(sorted(made, key=lambda one: (*self._rank(one.mean, True), one.first.number)))
+        order = {run.number: place for place, run in enumerate(self.ranked)}
+        ranked = sorted((one for one in made if one.values), key=lambda one: (self._sign * one.mean, one.first.number))
+        rest = sorted(
+            (one for one in made if not one.values), key=lambda one: min(order[run.number] for run in one.runs)
+        )
+        return (*ranked, *rest)
 
     def shown(self, configuration: Configuration) -> tuple[Run, ...]:
-        """The runs of a configuration whose metrics its row shows and is sorted by."""
-        return tuple(run for run in configuration.runs if id(run) in self._counted)
+        """The runs of a configuration whose metrics its row shows and is sorted by: those that are ranked, else all."""
+        return tuple(run for run in configuration.runs if id(run) in self._counted) or configuration.runs
 
     @cached_property
     def lead(self) -> Lead | None:
@@ -225,44 +233,7 @@ def collect(
     Raises InputError where both are given, or where runs have metrics but none of that name.
     """
     runs = tuple(read_runs(sweep))
-    return Report(sweep, runs, _target(sweep, runs, maximize, minimize), last)
-
-
-def _target(sweep: SweepData, runs: Sequence[Run], maximize: str | None, minimize: str | None) -> Target | None:
-    if maximize and minimize:
-        raise InputError("--maximize and --minimize exclude each other: give the one metric that counts")
-    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
-    asked = maximize or minimize
-    if asked:
-        if names and asked not in names:
-            option = "--maximize" if maximize else "--minimize"
-            raise InputError(f"{option} {asked}: no run of {sweep.name} has such a metric{did_you_mean(asked, names)}")
-        return Target(asked, "max" if maximize else "min", "asked")
-    if sweep.maximize or sweep.minimize:
-        return Target(sweep.maximize or sweep.minimize or "", "max" if sweep.maximize else "min", "file")
-    usual = Counter(name for run in runs for name in run.metrics)
-    having = sum(1 for run in runs if run.metrics)
-    common = [name for name in names if usual[name] * 2 >= having]
-    guess = metrics.likeliest(common) or metrics.likeliest(names)
-    return Target(guess[0], guess[1], "likeliest") if guess else None
-
-
-def _by_likelihood(names: Sequence[str]) -> list[str]:
-    """The few of ``names`` that a person may ask for first, the likeliest first."""
-    left, ordered = list(names), list[str]()
-    while len(ordered) < LIKELY and (following := metrics.likeliest(left)) is not None:
-        left.remove(following[0])
-        ordered.append(following[0])
-    return ordered
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, and all of them where they are few."""
-    known = list(known)
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    return f"{guess}\n    known: {shown}" if known else guess
+    return Report(sweep, runs, choose_target(sweep, runs, maximize, minimize), last)
 
 
 def _is(run: Run, name: str, value: object, same: str) -> bool:

@@ -75,7 +75,7 @@ def to_markdown(report: Report, choice: Choice) -> str:
 
 
 def _left_out(sheet: Sheet) -> str:
-    return f"{sheet.left_out} without a result left out" if sheet.left_out else ""
+    return f"{sheet.left_out} left out: not ranked, or without a value" if sheet.left_out else ""
 
 
 def _markdown(text: str) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from sweeper.errors import InputError
-from sweeper.results.collecting import Report, did_you_mean
+from sweeper.results.collecting import Report
 from sweeper.results.data import Run
 from sweeper.results.rows import OWN, SHORT, TIMES, Names, as_text, column_names, flat_rows
+from sweeper.results.target import did_you_mean
 
 # What pandas raises on conditions that Python can read and that make no sense, or that it cannot even cut into words
 _NONSENSE = (

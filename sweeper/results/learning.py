@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from sweeper import metrics, paths
 from sweeper.errors import InputError
-from sweeper.results.collecting import Report, did_you_mean
+from sweeper.results.collecting import Report
 from sweeper.results.data import Run
+from sweeper.results.target import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

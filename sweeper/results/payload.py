@@ -10,10 +10,11 @@ from typing import Any
 
 from sweeper import model
 from sweeper.results.causes import last_words
-from sweeper.results.collecting import Report
+from sweeper.results.collecting import Configuration, Report
 from sweeper.results.data import ENDED_BADLY, Run, Try
 from sweeper.results.hours import BRIDGED, gaps, union
 from sweeper.results.learning import read_curves, thin
+from sweeper.results.numbers import mean_and_std
 from sweeper.results.rows import direction
 from sweeper.results.words import label, morning_line, summary
 
@@ -58,6 +59,8 @@ def _sweep(report: Report) -> dict[str, Any]:
         "metrics": [_metric(report, name) for name in report.metric_names],
         "value": [_short(report.value(run)) for run in report.runs],
         "counted": sorted(place[id(run)] for run in report.counted),
+        "order": [place[id(run)] for run in report.ranked],
+        "gone": [place[id(run)] for run in report.runs if not run.record.wanted],
         "best": place[id(report.best)] if report.best else None,
         "runs": _runs(report.runs),
         "effects": [
@@ -70,16 +73,7 @@ def _sweep(report: Report) -> dict[str, Any]:
             for one in report.effects
         ],
         "noise": _short(report.noise),
-        "configurations": [
-            {
-                "runs": [place[id(run)] for run in one.runs],
-                "mean": _short(one.mean),
-                "std": _short(one.std),
-                "n": len(one.values),
-                "label": label(report, one),
-            }
-            for one in report.configurations
-        ]
+        "configurations": [_configuration(report, one, place) for one in report.configurations]
         if report.repeat
         else [],
         "withinNoise": report.lead.within_noise if report.lead else None,
@@ -87,6 +81,18 @@ def _sweep(report: Report) -> dict[str, Any]:
         "tails": _tails(report, place),
         "curves": _curves(report),
         **_timeline(report.runs),
+    }
+
+
+def _configuration(report: Report, one: Configuration, place: dict[int, int]) -> dict[str, Any]:
+    values = [value for run in report.shown(one) if not math.isnan(value := report.value(run))]
+    mean, std = mean_and_std(values)
+    return {
+        "runs": [place[id(run)] for run in one.runs],
+        "mean": _short(mean),
+        "std": _short(std),
+        "n": len(values),
+        "label": label(report, one),
     }
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from sweeper import model
 from sweeper.errors import InputError
-from sweeper.results.collecting import Configuration, Report, did_you_mean
+from sweeper.results.collecting import Configuration, Report
 from sweeper.results.data import Run
 from sweeper.results.numbers import total
 from sweeper.results.rows import SHORT, column_names, flat_rows
+from sweeper.results.target import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 from sweeper import model
@@ -72,14 +73,16 @@ def _best(report: Report) -> list[Line]:
     target, best = report.target, report.best
     if target is None:
         seen = sum(1 for run in report.runs if run.metrics)
-        what = "no metric that tells which run is better" if seen else "no metric in any log yet"
+        what = "no metric that tells which run is better" if seen else f"no metric in any log{_yet(report)}"
         if not seen:
             return [Line("best", what, WARN)]
         names = ", ".join(report.metric_names[:6])
         return [Line("best", f"{what} (found: {names}); name one with --maximize or --minimize", WARN)]
     how = "last value" if report.last else "best over the curve"
     if best is None:
-        return [Line("best", f"no run has {target.name} yet", WARN)]
+        seen = any(not math.isnan(report.value(run)) for run in report.runs)
+        none = "no run with a value is ranked" if seen else f"no run has {target.name}"
+        return [Line("best", f"{none}{_yet(report)}", WARN), *_unranked(report, target.name)]
     lines = []
     if report.repeat:
         winner = report.configurations[0]
@@ -88,9 +91,9 @@ def _best(report: Report) -> list[Line]:
         )
     else:
         value = number(report.value(best), digits(report))
-        state = "" if best.state == model.DONE else f", {best.state}"
-        text = f"{target.name} {value} ({how}) · run {best.number}{state} · {_label(report, best)}".rstrip(" ·")
+        text = f"{target.name} {value} ({how}) · {_named(best)} · {_label(report, best)}".rstrip(" ·")
         lines.append(Line("best", text, GOOD))
+    lines += _unranked(report, target.name)
     if target.chosen == "likeliest":
         many = len(report.metric_names)
         text = f"{target.name} ({target.direction}imum) was picked as "
@@ -103,8 +106,36 @@ def _best(report: Report) -> list[Line]:
     return lines
 
 
+def _yet(report: Report) -> str:
+    return " yet" if any(report.sweep.counts.get(state) for state in (model.RUNNING, model.WAITING)) else ""
+
+
+def _named(run: Run) -> str:
+    """``run 7``, and its state where it is not what one expects of the best."""
+    state = [] if run.state == model.DONE else [STATES.get(run.state, run.state)]
+    return ", ".join([f"run {run.number}", *state, *([] if run.record.wanted else ["gone"])])
+
+
+def _unranked(report: Report, metric: str) -> list[Line]:
+    """Of the runs that are not ranked those kinds of which one has a better value than the best that is."""
+    counted = {id(run) for run in report.counted}
+    kinds: dict[str, list[Run]] = {}
+    for run in report.ranked:
+        if not math.isnan(report.value(run)) and id(run) not in counted:
+            kind = "still going on" if run.state in model.UNFINISHED else "that did not finish"
+            kinds.setdefault(kind if run.record.wanted else "gone from the sweep file", []).append(run)
+    lines = []
+    for kind, runs in kinds.items():
+        if report.better(runs[0]):
+            which = "it" if len(runs) == 1 else "the best of them"
+            value = number(report.value(runs[0]), digits(report))
+            text = f"{len(runs)} {kind}, {which} reached {metric} {value} ({_named(runs[0])})"
+            lines.append(Line("unranked", text, WARN))
+    return lines
+
+
 def digits(report: Report) -> int:
-    return max(4, digits_for(report.value(run) for run in report.counted))
+    return max(4, digits_for(report.value(run) for run in report.runs))
 
 
 def value_text(report: Report, configuration: Configuration) -> str:
