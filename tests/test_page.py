@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,21 @@ def test_no_script_from_outside_runs_even_if_it_gets_in(chromium: Browser, night
     chromium.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit = 2\">')")
     assert chromium.run("return typeof window.hit") == "undefined"
     assert any("Content Security Policy" in message for message in chromium.errors())
+
+
+@needs_browser
+def test_runs_that_are_gone_from_the_file_are_marked(chromium: Browser, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "night", [FakeRun({"lr": n}, f"epoch=1 val_acc=0.{n}\n") for n in (5, 6, 7)])
+    data = results.from_folders(tmp_path / "night")
+    records = [replace(record, wanted=record.number < 3) for record in data.records]
+    page = tmp_path / "report.html"
+    page.write_text(str(results.render(results.collect(replace(data, records=records)), "html")), encoding="utf-8")
+    opened(chromium, page)
+    assert column(chromium, 0) == ["2", "1", "3"]
+    assert column(chromium, 3) == ["done", "done", "done, gone"]
+    chromium.type("#filter", "gone")
+    assert rows(chromium) == 1
+    assert chromium.errors() == []
 
 
 @needs_browser

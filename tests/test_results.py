@@ -275,6 +275,33 @@ def test_rows_without_a_value_come_last_in_either_direction(tmp_path: Path) -> N
             assert results.render(report, form, sort=[way])
 
 
+# -- runs that are gone from the sweep file -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("repeat", [(), ("seed",)])
+def test_runs_that_are_gone_are_marked_and_not_ranked(tmp_path: Path, repeat: tuple[str, ...]) -> None:
+    runs = [FakeRun({"lr": n, "seed": s}, lines(n / 8)) for n in (1, 2, 3, 4) for s in (0, 1)]
+    write_sweep(tmp_path / "night", runs)
+    data = results.from_folders(tmp_path / "night", repeat=repeat)
+    gone = [replace(record, wanted=record.number <= 6) for record in data.records]
+    report = results.collect(replace(data, records=gone, counts={model.DONE: 6}))
+    assert len(report.counted) == 6
+    assert report.best is not None
+    assert report.best.number == 5
+    assert {level.text for level in report.effects[0].levels} == {"1", "2", "3"}
+    said = results.summary_lines(report)
+    assert "gone: 2 more runs are no longer in the sweep file: marked gone below, not ranked" in said
+    assert "unranked: 2 gone from the sweep file, the best of them reached val_acc 0.5000 (run 7, gone)" in said
+    text = str(results.render(report))
+    assert len(re.findall("2 gone" if repeat else "done, gone", text.split("gone below")[1])) >= (1 if repeat else 2)
+    assert [row["run_state"] for row in json.loads(results.render(report, "json"))] == ["done"] * 8
+    only = results.collect(replace(data, records=gone[6:], counts={model.QUEUED: 6}))
+    assert only.best is not None
+    said = results.summary_lines(only)
+    assert any("· run 7, gone" in line or "runs 7, 8, all gone" in line for line in said)
+    assert any("ranked, as no other has a value" in line for line in said)
+
+
 # -- code versions ------------------------------------------------------------------------------------------------
 
 

@@ -159,6 +159,9 @@ def _run_column(
         return Column(name, [Cell(text) for text in texts], _numeric(values), rank)
     if name == "run_seconds":
         return Column("time", [Cell(clock(value)) for value in values], True, rank)
+    if name == "run_state":
+        texts = [run.state if run.record.wanted else f"{run.state}, gone" for run in runs]
+        return Column("state", [Cell(text) for text in texts], False, rank)
     if name in names.last.values() or name in names.best.values():
         digits = max(4, digits_for(value for value in values if value is not None))
         return Column(name, [Cell(number(value, digits)) for value in values], True, rank, counts)
@@ -200,10 +203,8 @@ def _group_column(
 
 
 def _states(one: Configuration) -> str:
-    count = Counter(run.state for run in one.runs)
-    if set(count) == {model.DONE}:
-        return f"{count[model.DONE]} done"
-    return ", ".join(f"{count[state]} {state}" for state in model.STATES if count[state])
+    count = Counter(run.state if run.record.wanted else "gone" for run in one.runs)
+    return ", ".join(f"{count[state]} {state}" for state in (*model.STATES, "gone") if count[state])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

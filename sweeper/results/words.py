@@ -61,7 +61,9 @@ def _night(report: Report) -> list[Line]:
         lines.append(Line("code", text, WARN))
     gone = sum(1 for run in report.runs if not run.record.wanted)
     if gone:
-        lines.append(Line("gone", f"{gone} of these runs are in the sweep file no more (run_wanted is false)"))
+        what = "1 more run is" if gone == 1 else f"{gone} more runs are"
+        rank = "not ranked" if report.best is None or report.best.record.wanted else "ranked, as no other has a value"
+        lines.append(Line("gone", f"{what} no longer in the sweep file: marked gone below, {rank}"))
     return lines
 
 
@@ -150,7 +152,8 @@ def label(report: Report, configuration: Configuration) -> str:
     kept = [name for name in report.varying if name not in report.repeat]
     told = settings(configuration.first, kept)
     numbers = ", ".join(str(run.number) for run in configuration.runs[:6])
-    return f"{told} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}".lstrip(" ·")
+    gone = "" if any(run.record.wanted for run in configuration.runs) else ", all gone"
+    return f"{told} · runs {numbers}{', ...' if len(configuration.runs) > 6 else ''}{gone}".lstrip(" ·")
 
 
 def _label(report: Report, run: Run) -> str:
