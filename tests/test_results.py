@@ -372,6 +372,9 @@ def test_an_edge_of_the_grid_is_named(tmp_path: Path) -> None:
 def test_the_head_is_short(tmp_path: Path) -> None:
     report = made(tmp_path, digits())
     text = results.head(report, width=90)
+    assert "67 more rows: sweep report night --top 0 shows all" in text
+    assert "1 more row: sweep report night shows all" in results.head(made(tmp_path / "some", digits()[:6]))
+    assert "more row" not in results.head(made(tmp_path / "few", digits()[:5]))
     assert text.startswith("night: 55 done")
     assert len(text.splitlines()) < 30
 

@@ -150,7 +150,7 @@ COMMANDS = (
             Flag("columns", "LIST", "the columns to show"),
             Flag("where", "EXPRESSION", "only runs for which it is true: \"lr < 0.1 and state == 'done'\""),
             Flag("sort", "LIST", "columns to sort by: NAME ascending, -NAME descending (else: best first)"),
-            Flag("top", "N", "so many rows"),
+            Flag("top", "N", "so many rows; 0: all (else the first 40, and all where it is not a table)"),
             Flag(
                 "format",
                 "FORMAT",

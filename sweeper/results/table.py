@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -36,8 +37,13 @@ _STATES = {
 }
 
 
-def draw(report: Report, choice: Choice, *, width: int = 100, color: bool = False, rows: int = ROWS) -> str:
-    """The answers and the table as text for a terminal of ``width`` columns, with ANSI colours where ``color``."""
+def draw(
+    report: Report, choice: Choice, *, width: int = 100, color: bool = False, rows: int = ROWS, more: str = "--top 0"
+) -> str:
+    """The answers and the table as text for a terminal of ``width`` columns, with ANSI colours where ``color``.
+
+    ``more`` is what to type to see the rows beyond ``rows``.
+    """
     console = _console(width, color)
     lines = summary(report)
     before = [line for line in lines if line.about not in ("mattered", "failed", "next")]
@@ -46,14 +52,15 @@ def draw(report: Report, choice: Choice, *, width: int = 100, color: bool = Fals
     _print_lines(console, rest)
     if report.runs:
         make = configuration_sheet if report.repeat else run_sheet
-        _print_sheet(console, make(report, choice, limit=rows), report, width)
+        _print_sheet(console, make(report, choice, limit=rows), width, more)
     _print_lines(console, lines[len(before) :])
     return _text(console)
 
 
 def draw_head(report: Report, *, width: int = 100, color: bool = False) -> str:
     """The short form for the end of a sweep: the summary, and the best few."""
-    return draw(report, Choice(top=HEAD_ROWS), width=width, color=color)
+    more = f"sweep report {clean(shlex.quote(report.sweep.name))}" + (" --top 0" if len(report.runs) > ROWS else "")
+    return draw(report, Choice(), width=width, color=color, rows=HEAD_ROWS, more=more)
 
 
 def _console(width: int, color: bool) -> Console:
@@ -89,7 +96,7 @@ def _print_lines(console: Console, lines: Sequence[Line]) -> None:
     console.print(grid)
 
 
-def _print_sheet(console: Console, sheet: Sheet, report: Report, width: int) -> None:
+def _print_sheet(console: Console, sheet: Sheet, width: int, more: str) -> None:
     if not sheet.states:
         console.print(Text("no run fits", style="yellow"))
         return
@@ -113,11 +120,11 @@ def _print_sheet(console: Console, sheet: Sheet, report: Report, width: int) -> 
     console.print(table)
     notes = []
     if sheet.left_out:
-        notes.append(f"{sheet.left_out} more rows: --top 0 shows all")
+        notes.append(f"{sheet.left_out} more row{'s' * (sheet.left_out > 1)}: {more} shows all")
     if dropped:
         names = ", ".join(_cell(column.title) for column in dropped[:DROPPED])
-        more = f" and {len(dropped) - DROPPED} more" if len(dropped) > DROPPED else ""
-        notes.append(f"no room for {names}{more}: --columns chooses, --format csv has all")
+        others = f" and {len(dropped) - DROPPED} more" if len(dropped) > DROPPED else ""
+        notes.append(f"no room for {names}{others}: --columns chooses, --format csv has all")
     for note in notes:
         console.print(Text(note, style="dim"), overflow="fold")
     console.print()
