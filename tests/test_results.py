@@ -43,6 +43,18 @@ def test_the_best_over_the_curve_wins_unless_the_last_is_asked_for(tmp_path: Pat
     assert (again.best.number, again.value(again.best)) == (2, 0.85)
 
 
+def test_an_exact_tie_is_called_one(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": n, "seed": s}, lines(0.9 if n < 3 else 0.8)) for n in (1, 2, 3) for s in (0, 1)]
+    said = results.summary_lines(made(tmp_path / "a", runs[::2]))[2]
+    assert said.endswith("· a tie of 2 runs: 1 (lr=1), 2 (lr=2)")
+    report = made(tmp_path / "b", runs, repeat=("seed",))
+    said = results.summary_lines(report)[2]
+    assert said.endswith("· a tie of 2 settings: lr=1 (runs 1, 2), lr=2 (runs 3, 4)")
+    assert not any("lead of" in line or "smallest tried" in line for line in results.summary_lines(report))
+    many = made(tmp_path / "c", [FakeRun({"lr": n}, lines(0.5)) for n in range(9)])
+    assert "a tie of 9 runs: 1 (lr=0), 2 (lr=1), 3 (lr=2), 4 (lr=3), and 5 more" in results.summary_lines(many)[2]
+
+
 def test_the_likeliest_metric_is_picked_and_said(tmp_path: Path) -> None:
     runs = [FakeRun({"lr": lr}, f"epoch=1 grad_norm=3.5 val_acc={lr}\n") for lr in (0.1, 0.2)]
     report = made(tmp_path, runs)
@@ -298,7 +310,7 @@ def test_runs_that_are_gone_are_marked_and_not_ranked(tmp_path: Path, repeat: tu
     only = results.collect(replace(data, records=gone[6:], counts={model.QUEUED: 6}))
     assert only.best is not None
     said = results.summary_lines(only)
-    assert any("· run 7, gone" in line or "runs 7, 8, all gone" in line for line in said)
+    assert any("7, gone" in line or "runs 7, 8, all gone" in line for line in said)
     assert any("ranked, as no other has a value" in line for line in said)
 
 

@@ -35,14 +35,15 @@ function bestCard(sweep) {
   const group = sweep.configurations[0];
   const value = group ? (group.std == null ? [fmt(group.mean, 5)] : spread(group.mean, group.std)) : [fmt(sweep.value[sweep.best], digitsFor(sweep.value))];
   const run = group ? group.runs[0] : sweep.best;
-  const kept = varying().filter((param) => !sweep.repeat.includes(param.name) && paramText(param, run) !== '');
+  const tied = sweep.tied > 1;
+  const kept = tied ? [] : varying().filter((param) => !sweep.repeat.includes(param.name) && paramText(param, run) !== '');
   const share = new Map(sweep.effects.map((effect) => [effect.name, effect.share]));
   const told = kept.length > CHIPS ? [...kept].sort((a, b) => (share.get(b.name) ?? -1) - (share.get(a.name) ?? -1)) : kept;
   const host = el('div', { class: 'spark' });
   const curve = sweep.curves.find((one) => one.name === target.name);
   const made = card('What is best?', false,
     el('div', { class: 'big' }, value, el('small', {}, ' ' + target.name)),
-    el('div', { class: 'keys' }, group ? `mean ± std of ${plural(group.n, 'run')}, ${sweep.last ? 'last value' : 'best over the curve'}` : `${runName(run)}${stateText(run) === 'done' ? '' : ', ' + stateText(run)}, ${sweep.last ? 'last value' : 'best over the curve'}, ${target.direction === 'min' ? 'lowest' : 'highest'} of ${sweep.counted.length}`),
+    tied ? notes(sweep, 'best') : el('div', { class: 'keys' }, group ? `mean ± std of ${plural(group.n, 'run')}, ${sweep.last ? 'last value' : 'best over the curve'}` : `${runName(run)}${stateText(run) === 'done' ? '' : ', ' + stateText(run)}, ${sweep.last ? 'last value' : 'best over the curve'}, ${target.direction === 'min' ? 'lowest' : 'highest'} of ${sweep.counted.length}`),
     el('div', { class: 'chips' }, told.slice(0, CHIPS).map((param) => el('span', { class: 'chip', title: `${param.name}=${paramText(param, run)}` }, el('span', {}, param.short + ' '), clip(paramText(param, run), 60))),
       told.length > CHIPS ? el('span', { class: 'chip' }, el('span', {}, `and ${told.length - CHIPS} more`)) : null),
     notes(sweep, 'caution', 'unranked', 'metric'), host);

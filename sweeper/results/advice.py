@@ -61,6 +61,8 @@ def _advice(report: Report) -> Sequence[Line]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         text = report.best.text(effect.name)
+        if any(one[0].record.params.get(effect.name) != value for one in report.leaders):
+            continue  # a tie of several values
         means = [level.mean if report.target.direction == "max" else -level.mean for level in effect.levels]
         tried = [x for run in report.runs if isinstance(x := run.record.params.get(effect.name), (int, float))]
         if text == effect.levels[-1].text and means[-1] == max(means) and value == max(tried):

@@ -155,6 +155,18 @@ class Report:
         return next((run for run in self.ranked if id(run) in self._counted), None)
 
     @cached_property
+    def leaders(self) -> tuple[tuple[Run, ...], ...]:
+        """The runs of each setting that is best (without repeats each run is one): more than one where they tie."""
+        if self.best is None:
+            return ()
+        if self.repeat:
+            first = self.configurations[0].mean
+            return tuple(one.runs for one in self.configurations if math.isclose(one.mean, first, rel_tol=1e-12))
+        return tuple(
+            (run,) for run in self.ranked if id(run) in self._counted and self.value(run) == self.value(self.best)
+        )
+
+    @cached_property
     def repeat(self) -> tuple[str, ...]:
         return tuple(name for name in self.sweep.repeat if name in self.params)
 

@@ -59,6 +59,7 @@ def _sweep(report: Report) -> dict[str, Any]:
         "metrics": [_metric(report, name) for name in report.metric_names],
         "value": [_short(report.value(run)) for run in report.runs],
         "counted": sorted(place[id(run)] for run in report.counted),
+        "tied": len(report.leaders),
         "order": [place[id(run)] for run in report.ranked],
         "gone": [place[id(run)] for run in report.runs if not run.record.wanted],
         "best": place[id(report.best)] if report.best else None,

@@ -11,10 +11,11 @@ from sweeper.results.collecting import Configuration, Report
 from sweeper.results.data import ENDED_BADLY, Run
 from sweeper.results.effects import Effect
 from sweeper.results.hours import clock
-from sweeper.results.lines import BAD, GOOD, STATES, WARN, Line, clean, settings, shorten
+from sweeper.results.lines import BAD, GOOD, SETTINGS, STATES, WARN, Line, clean, settings, shorten
 from sweeper.results.numbers import digits_for, mean_std, number, percent, places_for
 
 EFFECTS, LEVELS = 4, 5  # parameters that get a line of their own, and values that are named in it
+TIED = 4  # runs that are named where they tie for best
 
 
 def summary(report: Report) -> list[Line]:
@@ -86,7 +87,12 @@ def _best(report: Report) -> list[Line]:
         none = "no run with a value is ranked" if seen else f"no run has {target.name}"
         return [Line("best", f"{none}{_yet(report)}", WARN), *_unranked(report, target.name)]
     lines = []
-    if report.repeat:
+    if len(report.leaders) > 1:
+        text = number(report.value(best), digits(report))
+        if report.repeat:
+            text = value_text(report, report.configurations[0])
+        lines.append(Line("best", f"{target.name} {text} ({how}) · {_tie(report)}", GOOD))
+    elif report.repeat:
         winner = report.configurations[0]
         lines.append(
             Line("best", f"{target.name} {value_text(report, winner)} ({how}) · {label(report, winner)}", GOOD)
@@ -102,10 +108,26 @@ def _best(report: Report) -> list[Line]:
         text += f"the likeliest of {many} metrics" if many > 1 else "the only metric in the logs"
         lines.append(Line("metric", f"{text}; --maximize or --minimize NAME decides otherwise"))
     lead = report.lead
-    if lead is not None and lead.within_noise:
+    if lead is not None and lead.within_noise and len(report.leaders) == 1:
         ahead = f"its lead of {lead.ahead:.2g} over the next is within the noise of the repeats"
         lines.append(Line("caution", f"{ahead} (standard error {lead.noise:.2g})", WARN))
     return lines
+
+
+def _tie(report: Report) -> str:
+    """``a tie of 2 runs: 1 (lr=0.1), 4 (lr=0.2)``."""
+    leaders = report.leaders
+    names = [name for name in report.varying if name not in report.repeat]
+    told = []
+    for runs in leaders[:TIED]:
+        said = settings(runs[0], names)
+        if report.repeat:
+            told.append(f"{said} (runs {', '.join(str(run.number) for run in runs[:SETTINGS])})".strip())
+        else:
+            which = _named(runs[0]).removeprefix("run ")
+            told.append(f"{which} ({said})" if said else which)
+    more = f", and {len(leaders) - TIED} more" if len(leaders) > TIED else ""
+    return f"a tie of {len(leaders)} {'settings' if report.repeat else 'runs'}: {', '.join(told)}{more}"
 
 
 def _yet(report: Report) -> str:
