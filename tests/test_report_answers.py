@@ -218,7 +218,9 @@ def test_a_night_of_failures_is_told_in_two_lines(tmp_path: Path) -> None:
     assert (second.state, second.count) == ("failed", 5)
     assert [str(common) for common in second.common] == ["lr=3.0 and seed=2"]
     said = "\n".join(results.summary_lines(report))
-    assert "mattered: lr explains 99%: mean 0.959 with 0.1, 0.944 with 0.01, 0.890 with 0.001, 0.545 with 3.0" in said
+    assert (
+        "mattered: lr explains 99%: mean 0.9592 with 0.1, 0.944 with 0.01, 0.8897 with 0.001, 0.5453 with 3.0" in said
+    )
     assert "12 x out of memory: torch.OutOfMemoryError" in said
     assert "all 12 have hidden=1024 and batch_size=256" in said
 
@@ -284,6 +286,17 @@ def test_hours_by_hand() -> None:
     assert hours.idle == {"box:0": 30 + 10, "box:1": 30}
 
 
+def test_the_times_of_the_rows_add_up_to_the_hours_of_the_head(tmp_path: Path) -> None:
+    runs = [FakeRun({"a": n, "seed": s}, "x=1\n", attempts=1 + n, seconds=3000) for n in (0, 1) for s in (0, 1)]
+    write_sweep(tmp_path / "night", runs)
+    for repeat, rows in (((), ["50:00", "50:00", "1:40:00", "1:40:00"]), (("seed",), ["1:40:00", "3:20:00"])):
+        report = results.collect(results.from_folders(tmp_path / "night", repeat=repeat))
+        assert report.hours.compute == 6 * 3000
+        assert sum(run.seconds or 0 for run in report.runs) == report.hours.compute
+        text = str(results.render(report, sort=["time"])).split("\n\n")[1]
+        assert [line.split()[-1] for line in text.splitlines()[2:]] == rows
+
+
 def test_what_waits_for_others_is_not_idle() -> None:
     hours = count_hours([attempt(0, 100, "0"), attempt(500, 600, "0", waited=390)])
     assert hours.idle == {"box:0": 10}
@@ -325,15 +338,17 @@ def test_clock(seconds: float | None, text: str) -> None:
     ("value", "text"),
     [
         (0.98126, "0.9813"),
-        (1e-5, "1.000e-05"),
+        (0.033, "0.033"),
+        (0.005, "0.005"),
+        (1e-5, "1e-05"),
         (12345.678, "12346"),
         (100.0, "100"),
         (0.0, "0"),
-        (-0.5, "-0.5000"),
+        (-0.5, "-0.5"),
         (math.nan, "nan"),
         (math.inf, "inf"),
         (None, ""),
-        (1e300, "1.000e+300"),
+        (1e300, "1e+300"),
     ],
 )
 def test_numbers_as_one_reads_them(value: float | None, text: str) -> None:

@@ -149,7 +149,7 @@ def test_markdown_is_a_table_of_the_runs_that_count(report: results.Report) -> N
     lines = str(results.render(report, "markdown")).splitlines()
     assert lines[0] == "| lr | net | lambda | val\\_acc\\_best | val\\_loss\\_best |"
     assert lines[1] == "| ---: | :--- | ---: | ---: | ---: |"
-    assert lines[2] == "| 0.1 | cnn | 1 | **0.9000** | 0.3000 |"
+    assert lines[2] == "| 0.1 | cnn | 1 | **0.9** | 0.3 |"
     assert len(lines) == 7
     assert lines[-1] == "<!-- 1 left out: not ranked, or without a value -->"
 
@@ -157,14 +157,14 @@ def test_markdown_is_a_table_of_the_runs_that_count(report: results.Report) -> N
 def test_latex_is_ready_to_paste(report: results.Report) -> None:
     text = str(results.render(report, "latex"))
     assert r"\usepackage{booktabs}" in text
-    assert r"$0.1$ & cnn & $1$ & $\mathbf{0.9000}$ & $0.3000$ \\" in text
+    assert r"$0.1$ & cnn & $1$ & $\mathbf{0.9}$ & $0.3$ \\" in text
     for name in ("table", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 1
     assert r"val\_acc\_best" in text
 
 
 @pytest.mark.parametrize("sort", ["lr", "-lr", "val_acc", "-val_acc", "net"])
-@pytest.mark.parametrize(("way", "best"), [("maximize", "0.9000"), ("minimize", "0.7000")])
+@pytest.mark.parametrize(("way", "best"), [("maximize", "0.9"), ("minimize", "0.7")])
 def test_the_best_is_bold_wherever_it_stands(tmp_path: Path, sort: str, way: str, best: str) -> None:
     runs = [
         FakeRun({"lr": lr, "net": net}, log(val_acc=value))
@@ -178,7 +178,7 @@ def test_the_best_is_bold_wherever_it_stands(tmp_path: Path, sort: str, way: str
 def test_of_what_is_shown_the_best_is_bold_and_all_that_tie(tmp_path: Path) -> None:
     runs = [FakeRun({"lr": lr}, log(val_acc=value)) for lr, value in [(1, 0.9), (2, 0.8), (3, 0.7), (4, 0.8)]]
     text = str(results.render(made(tmp_path, runs), "markdown", sort=["lr"], where="lr > 1"))
-    assert [line for line in text.splitlines() if "**" in line] == ["| 2 | **0.8000** |", "| 4 | **0.8000** |"]
+    assert [line for line in text.splitlines() if "**" in line] == ["| 2 | **0.8** |", "| 4 | **0.8** |"]
 
 
 def test_of_configurations_the_best_mean_is_bold(tmp_path: Path) -> None:

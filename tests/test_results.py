@@ -114,7 +114,7 @@ def test_while_nothing_is_done_runs_under_way_count(tmp_path: Path) -> None:
     assert report.best.number == 2
     said = results.summary_lines(report)
     assert any("run 2, running" in line for line in said)
-    assert "unranked: 1 that did not finish, it reached val_acc 0.3000 (run 3, lost)" in said
+    assert "unranked: 1 that did not finish, it reached val_acc 0.3 (run 3, lost)" in said
 
 
 @pytest.mark.parametrize("state", [model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED, model.LOST])
@@ -130,10 +130,10 @@ def test_what_did_not_end_well_is_shown_and_not_ranked(tmp_path: Path, state: st
         assert [run.number for run in report.ranked] == [3, 4, 1, 2, 5, 6]
         assert report.best is not None
         assert report.best.number == 3
-        said = f"unranked: 2 that did not finish, the best of them reached val_acc 0.3750 (run 5, {word})"
+        said = f"unranked: 2 that did not finish, the best of them reached val_acc 0.375 (run 5, {word})"
         assert said in results.summary_lines(report)
-        assert "0.3750" in str(results.render(report)).split("state" if not repeat else " runs ")[1]
-        assert "0.3750" not in str(results.render(report, "markdown"))
+        assert "0.375" in str(results.render(report)).split("state" if not repeat else " runs ")[1]
+        assert "0.375" not in str(results.render(report, "markdown"))
         assert [row["val_acc"] for row in json.loads(results.render(report, "json"))][4:] == [0.375, 0.375]
     nothing = made(tmp_path / "none", runs[4:])
     assert nothing.best is None
@@ -150,7 +150,7 @@ def test_a_run_whose_lock_is_held_is_running(tmp_path: Path) -> None:
         assert [run.state for run in report.runs] == [model.DONE, model.RUNNING]
         assert [run.number for run in report.ranked] == [1, 2]
         assert report.best is report.runs[0]  # what has not ended has not won
-        assert "unranked: 1 still going on, it reached val_acc 0.7000 (run 2, running)" in results.summary_lines(report)
+        assert "unranked: 1 still going on, it reached val_acc 0.7 (run 2, running)" in results.summary_lines(report)
         assert any("sweep attach night" in line for line in results.summary_lines(report))
         for form in results.FORMATS[:5]:
             assert results.render(report, form)
@@ -303,7 +303,7 @@ def test_runs_that_are_gone_are_marked_and_not_ranked(tmp_path: Path, repeat: tu
     assert {level.text for level in report.effects[0].levels} == {"1", "2", "3"}
     said = results.summary_lines(report)
     assert "gone: 2 more runs are no longer in the sweep file: marked gone below, not ranked" in said
-    assert "unranked: 2 gone from the sweep file, the best of them reached val_acc 0.5000 (run 7, gone)" in said
+    assert "unranked: 2 gone from the sweep file, the best of them reached val_acc 0.5 (run 7, gone)" in said
     text = str(results.render(report))
     assert len(re.findall("2 gone" if repeat else "done, gone", text.split("gone below")[1])) >= (1 if repeat else 2)
     assert [row["run_state"] for row in json.loads(results.render(report, "json"))] == ["done"] * 8

@@ -24,9 +24,9 @@ function fmt(value, digits = 4) {
   const size = Math.abs(value);
   if (value === 0) return '0';
   if (Number.isInteger(value) && size < 1e7) return String(value);
-  if (size >= 1e6 || size < 1e-3) return value.toExponential(Math.max(0, digits - 2)).replace(/\.?0+e/, 'e').replace('e+', 'e');
+  if (size >= 1e7 || size < 1e-4) return value.toExponential(digits - 1).replace(/(\.\d*?)0+e/, '$1e').replace('.e', 'e');
   const places = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
-  return value.toFixed(Math.min(8, places));
+  return places ? value.toFixed(places).replace(/\.?0+$/, '') : value.toFixed(0);
 }
 
 /** How many digits tell nearly all of a column's values apart: 4 to 6. */
@@ -143,6 +143,6 @@ function hideTip() { tip.hidden = true; }
 
 function runTip(event, run, ...more) {
   const s = view.sweep;
-  const value = s.target && s.value[run] != null ? `${s.target.name} ${fmt(s.value[run])}` : '';
+  const value = s.target && s.value[run] != null ? `${s.target.name} ${fmt(s.value[run], s.digits)}` : '';
   showTip(event, el('b', {}, `${runName(run)} · ${stateText(run)}${s.value[run] != null && !s.countedSet.has(run) ? ', not ranked' : ''}`), value, settingsOf(run), ...more);
 }

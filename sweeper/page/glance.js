@@ -33,7 +33,7 @@ function bestCard(sweep) {
   const target = sweep.target;
   if (!target || sweep.best == null) return card('What is best?', false, notes(sweep, 'best', 'unranked'));
   const group = sweep.configurations[0];
-  const value = group ? (group.std == null ? [fmt(group.mean, 5)] : spread(group.mean, group.std)) : [fmt(sweep.value[sweep.best], digitsFor(sweep.value))];
+  const value = group ? (group.std == null ? [fmt(group.mean)] : spread(group.mean, group.std, sweep.places)) : [fmt(sweep.value[sweep.best], sweep.digits)];
   const run = group ? group.runs[0] : sweep.best;
   const tied = sweep.tied > 1;
   const kept = tied ? [] : varying().filter((param) => !sweep.repeat.includes(param.name) && paramText(param, run) !== '');
@@ -93,7 +93,7 @@ function mattered(sweep) {
     el('div', { class: 'effects levels' }, el('h4', {}, `mean ${sweep.target.name} by ${shortName(top.name)}`), sorted.slice(0, 5).flatMap((level, i) => [
       el('div', { class: 'name', title: level[0] }, level[0]),
       el('div', { class: 'track', title: `${plural(level[3], 'run')}${level[2] == null ? '' : ', ± ' + fmt(level[2], 2)}` }, el('i', { style: { width: barOf(level[1]) + '%', background: ramp(1 - i / Math.max(1, Math.min(5, sorted.length) - 1)) } })),
-      el('div', { class: 'pct' }, fmt(level[1])),
+      el('div', { class: 'pct' }, fmt(level[1], top.digits)),
     ])),
     el('p', { class: 'hint' }, 'Share of the variance of ', sweep.target.name, ' that each explains', sweep.noise != null ? `; between repeats ${percent(sweep.noise)}` : '', sweep.effects.some((effect) => !effect.clear) ? '; pale: may be chance' : '', '.'));
 }

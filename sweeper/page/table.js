@@ -91,13 +91,12 @@ function tablePanel(sweep, standing) {
   const title = (metric) => (!sweep.last && metric.best ? metric.name + '_best' : metric.name);
   const worse = (metric) => metric.direction === 'max' || (metric === main && sweep.target.direction === 'max');
 
-  const digits = digitsFor(sweep.value);
   const numberColumn = (name, values, text, extra) => ({ name, num: true, value: (run) => values[run], text: (run) => text(values[run]), ...extra });
   const byRun = [
     numberColumn('#', sweep.runs.number, String),
-    ...(main ? [numberColumn(title(main), sweep.value, (value) => fmt(value, digits), { main: true, high: worse(main) })] : []),
+    ...(main ? [numberColumn(title(main), sweep.value, (value) => fmt(value, sweep.digits), { main: true, high: worse(main) })] : []),
     ...varying().map((param) => ({ name: param.name, title: param.short, num: param.numeric, value: (run) => (param.of[run] == null ? null : param.numeric ? param.numbers[param.of[run]] : param.texts[param.of[run]]), text: (run) => paramText(param, run) })),
-    ...others.map((metric) => numberColumn(title(metric), best(metric), (value) => fmt(value), { high: worse(metric) })),
+    ...others.map((metric) => numberColumn(title(metric), best(metric), (value) => fmt(value, digitsFor(best(metric))), { high: worse(metric) })),
     { name: 'state', value: stateText, text: stateText, state: true },
     numberColumn('time', sweep.runs.seconds, clock),
     ...(sweep.runs.gpus.some(Boolean) ? [{ name: 'GPU', value: (run) => sweep.runs.gpus[run], text: (run) => sweep.runs.gpus[run] }] : []),
@@ -106,7 +105,7 @@ function tablePanel(sweep, standing) {
   ];
   const kept = varying().filter((param) => !sweep.repeat.includes(param.name));
   const byGroup = [
-    { name: main ? title(main) : 'value', num: true, main: true, high: main && worse(main), value: (one) => one.mean, text: (one) => (one.mean == null ? '' : one.std == null ? [fmt(one.mean, 5)] : spread(one.mean, one.std)) },
+    { name: main ? title(main) : 'value', num: true, main: true, high: main && worse(main), value: (one) => one.mean, text: (one) => (one.mean == null ? '' : one.std == null ? [fmt(one.mean)] : spread(one.mean, one.std, sweep.places)) },
     { name: 'n', num: true, value: (one) => one.n, text: (one) => String(one.n) },
     ...kept.map((param) => ({ name: param.name, title: param.short, num: param.numeric, value: (one) => (param.numeric ? paramNumber(param, one.runs[0]) : paramText(param, one.runs[0])), text: (one) => paramText(param, one.runs[0]) })),
     { name: 'runs', value: (one) => one.runs[0], text: (one) => one.runs.map((run) => sweep.runs.number[run]).join(', ') },
@@ -173,8 +172,8 @@ function tablePanel(sweep, standing) {
     el('div', { class: 'scroll' }, el('table', {}, el('thead', {}, head), body)), more), paint };
 }
 
-/** ``0.9421 ± 0.0031``: two digits of the deviation, and as many places of the mean. */
-function spread(mean, std) {
-  const places = std > 0 ? Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(std)))) : 4;
+/** ``0.9421 ± 0.0031``: with as many places as all such means have, as on the terminal. */
+function spread(mean, std, places) {
+  if (places == null) return [fmt(mean), el('span', { class: 'pm' }, ' ± ' + fmt(std, 2))];
   return [mean.toFixed(places), el('span', { class: 'pm' }, ' ± ' + std.toFixed(places))];
 }

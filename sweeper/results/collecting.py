@@ -13,7 +13,7 @@ from sweeper.results.data import Run, SweepData
 from sweeper.results.effects import Effect, effects, noise_share
 from sweeper.results.failures import Failure, group_failures
 from sweeper.results.hours import Hours, count_hours
-from sweeper.results.numbers import mean_and_std, squares, total
+from sweeper.results.numbers import digits_for, mean_and_std, places_for, squares, total
 from sweeper.results.reading import read_runs
 from sweeper.results.target import Target, by_likelihood, choose_target
 
@@ -153,6 +153,17 @@ class Report:
     def best(self) -> Run | None:
         """The run with the best value among those that count."""
         return next((run for run in self.ranked if id(run) in self._counted), None)
+
+    @cached_property
+    def digits(self) -> int:
+        """How many significant digits the metric that counts is shown with, wherever it is."""
+        return max(4, digits_for(self.value(run) for run in self.runs))
+
+    @cached_property
+    def places(self) -> int | None:
+        """How many decimals its means over repeats are shown with, wherever they are; None where each has its own."""
+        ranked = [one for one in self.configurations if one.values]
+        return places_for([one.mean for one in ranked], [one.std for one in ranked])
 
     @cached_property
     def leaders(self) -> tuple[tuple[Run, ...], ...]:

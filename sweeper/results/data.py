@@ -93,10 +93,11 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """How long the last attempt took; None while it runs."""
+        """How long all its attempts took together; None while one runs, or where no end of the last is known."""
         if self.record.started is None or self.record.ended is None:
             return None
-        return max(0.0, self.record.ended - self.record.started)
+        last = max(0.0, self.record.ended - self.record.started)
+        return last + sum(max(0.0, one.ended - one.started) for one in self.tries[:-1] if one.ended is not None)
 
 
 def from_folders(path: Path, **settings: object) -> SweepData:

@@ -22,7 +22,7 @@ from itertools import pairwise
 from sweeper import model
 from sweeper.results import distributions
 from sweeper.results.data import Run
-from sweeper.results.numbers import mean_and_std, squares, total
+from sweeper.results.numbers import digits_for, mean_and_std, squares, total
 
 MANY_VALUES = 8
 BINS = 5
@@ -49,6 +49,11 @@ class Effect:
     chance: float
     levels: tuple[Level, ...]
     binned: bool = False
+
+    @property
+    def digits(self) -> int:
+        """How many significant digits its levels' means are shown with."""
+        return max(4, digits_for(level.mean for level in self.levels))
 
     @property
     def clear(self) -> bool:

@@ -59,6 +59,13 @@ def count_hours(runs: Sequence[Run], now: float | None = None) -> Hours:
     )
 
 
+def spent(run: Run, now: float | None = None) -> float | None:
+    """The seconds of all attempts of a run, as ``count_hours`` sums them up; None where none began."""
+    now = time.time() if now is None else now
+    spans = [span for one in run.tries if (span := _span(one, now)) is not None]
+    return sum(end - start for start, end in spans) if spans else run.seconds
+
+
 def _span(one: Try, now: float) -> Span | None:
     if one.ended is not None:
         return (one.started, max(one.started, one.ended))

@@ -16,7 +16,10 @@ def digits_for(values: Iterable[float]) -> int:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """``0.9812``, ``1.2e-05``, ``1234.5``; "nan" and "inf" as they are, "" for None. Integers keep all their digits."""
+    """``0.9812``, ``0.033``, ``1.2e-05``, ``1234.5``: up to so many significant digits, and no zeros that only fill up.
+
+    "nan" and "inf" as they are, "" for None. Integers keep all their digits.
+    """
     if value is None:
         return ""
     if not math.isfinite(value):
@@ -25,10 +28,12 @@ def number(value: float | None, digits: int = 4) -> str:
         return str(int(value))
     if 1e-4 <= abs(value) < 10**digits:
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        return f"{value:.{decimals}f}"
+        text = f"{value:.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if decimals else text
     if abs(value) < 1e7 and abs(value) >= 1:
         return f"{value:.0f}"
-    return f"{value:.{digits - 1}e}"
+    size, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{size.rstrip('0').rstrip('.') if '.' in size else size}e{power}"
 
 
 def total(values: Iterable[float]) -> float:
@@ -58,14 +63,14 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
 def places_for(means: Iterable[float], stds: Iterable[float]) -> int | None:
     """How many decimals a column of means with standard deviations needs: two digits of the usual deviation.
 
-    None where the numbers are so small or large that they are written with an exponent.
+    None where the numbers are so small or large that they are written with an exponent, and where nothing deviates.
     """
     sizes = sorted(abs(mean) for mean in means if math.isfinite(mean) and mean)
     spreads = sorted(std for std in stds if math.isfinite(std) and std > 0)
     if sizes and (sizes[-1] >= 1e7 or sizes[-1] < 1e-3):
         return None
     if not spreads:
-        return max(0, 3 - math.floor(math.log10(sizes[-1]))) if sizes else 1
+        return None
     return min(8, max(0, 1 - math.floor(math.log10(spreads[len(spreads) // 2]))))
 
 

@@ -59,6 +59,8 @@ def _sweep(report: Report) -> dict[str, Any]:
         "metrics": [_metric(report, name) for name in report.metric_names],
         "value": [_short(report.value(run)) for run in report.runs],
         "counted": sorted(place[id(run)] for run in report.counted),
+        "digits": report.digits,
+        "places": report.places,
         "tied": len(report.leaders),
         "order": [place[id(run)] for run in report.ranked],
         "gone": [place[id(run)] for run in report.runs if not run.record.wanted],
@@ -69,6 +71,7 @@ def _sweep(report: Report) -> dict[str, Any]:
                 "name": one.name,
                 "share": _short(one.share),
                 "clear": one.clear,
+                "digits": one.digits,
                 "levels": [[lv.text, _short(lv.mean), _short(lv.std), lv.count, _short(lv.best)] for lv in one.levels],
             }
             for one in report.effects

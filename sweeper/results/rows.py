@@ -11,7 +11,7 @@ value is ``NAME_best``. Columns of ours start with ``run_``, and a parameter of 
 | (parameters) | integer, number, boolean or text | as in the sweep file; a list or mapping as JSON |
 | (metrics) | number | the last value |
 | NAME_best | number | the best value over the curve, where it is known which way is better |
-| run_seconds | number | how long the last attempt took |
+| run_seconds | number | how long all its attempts took together |
 | run_started, run_ended | time (UTC) | of the last attempt |
 | run_gpus, run_host | text | where the last attempt ran; GPUs as ``0,1`` |
 | run_attempts, run_exit_code, run_signal | integer | how many attempts, and how the last one ended |

@@ -72,7 +72,7 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
                 return key(one.first)
             runs = one.runs if key.every else report.shown(one)
             numbers = [number for run in runs if (number := key(run)) is not None and math.isfinite(number)]
-            return total(numbers) / len(numbers) if numbers else None
+            return total(numbers) / (1 if key.every else len(numbers)) if numbers else None
 
         configurations = _sorted(configurations, value, descending)
     return configurations[: choice.top] if choice.top else configurations
@@ -80,8 +80,8 @@ def chosen_configurations(report: Report, choice: Choice) -> list[Configuration]
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """One column's values by run. Of a configuration it is their ``mean``, over the runs whose metrics its row shows,
-    or over ``every`` one of them."""
+    """One column's values by run. Of a configuration it is their ``mean`` over the runs whose metrics its row shows, or
+    their sum over ``every`` one of them."""
 
     rows: Mapping[int, Any]
     mean: bool

@@ -11,7 +11,7 @@ from typing import Any
 from sweeper import model
 from sweeper.results.collecting import Configuration, Report
 from sweeper.results.data import Run
-from sweeper.results.hours import clock
+from sweeper.results.hours import clock, spent
 from sweeper.results.numbers import digits_for, mean_and_std, mean_std, number, places_for, total
 from sweeper.results.rows import Names, as_text, column_names, flat_rows
 from sweeper.results.selecting import Choice, chosen_configurations, chosen_runs, resolve
@@ -33,13 +33,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``rank``: the lowest is kept longest where room is short. ``counts``: of the metric that counts."""
+    """``rank``: the lowest is kept longest where room is short. ``counts``: of the metric that counts. ``aligned``: of
+    numbers whose decimal points stand under each other where letters are of one width."""
 
     title: str
     cells: Sequence[Cell]
     right: bool = False
     rank: float = 0.0
     counts: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,14 @@ def _run_column(
         texts = [run.text(own) if own in run.record.params else "" for run in runs]
         return Column(name, [Cell(text) for text in texts], _numeric(values), rank)
     if name == "run_seconds":
-        return Column("time", [Cell(clock(value)) for value in values], True, rank)
+        return Column("time", [Cell(clock(spent(run))) for run in runs], True, rank)
     if name == "run_state":
         texts = [run.state if run.record.wanted else f"{run.state}, gone" for run in runs]
         return Column("state", [Cell(text) for text in texts], False, rank)
     if name in names.last.values() or name in names.best.values():
-        digits = max(4, digits_for(value for value in values if value is not None))
-        return Column(name, [Cell(number(value, digits)) for value in values], True, rank, counts)
+        distinct = max(4, digits_for(value for value in values if value is not None))
+        digits = report.digits if counts else distinct
+        return Column(name, [Cell(number(value, digits)) for value in values], True, rank, counts, aligned=True)
     return Column(_title(name), [Cell(as_text(value)) for value in values], _numeric(values), rank)
 
 
@@ -191,10 +194,10 @@ def _group_column(
     if name in names.last.values() or name in names.best.values():
         counts = name == counting_column(report, names)
         groups_of = [[rows[run.number][name] for run in report.shown(one)] for one in groups]
-        return Column(name, _mean_cells(groups_of), True, rank, counts)
+        return Column(name, _mean_cells(groups_of, report.places if counts else None), True, rank, counts)
     if name == "run_seconds":
-        means = [_mean([rows[run.number][name] for run in one.runs]) for one in groups]
-        return Column("time", [Cell(clock(mean)) for mean in means], True, rank)
+        known = [[seconds for run in one.runs if (seconds := spent(run)) is not None] for one in groups]
+        return Column("time", [Cell(clock(total(one)) if one else "") for one in known], True, rank)
     cells = []
     for one in groups:
         distinct = dict.fromkeys(as_text(rows[run.number][name]) for run in one.runs)
@@ -207,15 +210,11 @@ def _states(one: Configuration) -> str:
     return ", ".join(f"{count[state]} {state}" for state in (*model.STATES, "gone") if count[state])
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return total(known) / len(known) if known else None
-
-
-def _mean_cells(groups: Sequence[Sequence[float | None]]) -> list[Cell]:
+def _mean_cells(groups: Sequence[Sequence[float | None]], places: int | None) -> list[Cell]:
     known = [[value for value in group if value is not None and math.isfinite(value)] for group in groups]
     moments = [mean_and_std(group) for group in known]
-    places = places_for([mean for mean, _ in moments], [std for _, std in moments])
+    if places is None:
+        places = places_for([mean for mean, _ in moments], [std for _, std in moments])
     cells = []
     for group, (mean, std) in zip(known, moments, strict=True):
         text, spread = mean_std(mean, std, places)

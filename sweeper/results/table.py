@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
@@ -17,7 +18,7 @@ from sweeper import model
 from sweeper.results.collecting import Report
 from sweeper.results.lines import BAD, GOOD, WARN, Line, clean
 from sweeper.results.selecting import Choice
-from sweeper.results.sheet import Column, Sheet, configuration_sheet, run_sheet
+from sweeper.results.sheet import Cell, Column, Sheet, configuration_sheet, run_sheet
 from sweeper.results.words import summary
 
 ROWS = 40  # shown where nobody says --top: the answers above must not scroll away
@@ -25,6 +26,8 @@ HEAD_ROWS = 5
 LONGEST_CELL = 28
 TITLE = 16  # columns that a title may take where its cells are narrower
 DROPPED = 5  # columns named that found no room
+_PADDED = re.compile(r" *[\w.+-]+ *", re.ASCII)  # a number with blanks around it
+_DECIMAL = re.compile(r"-?\d+(\.\d+)")
 LABEL = 9  # columns for the first word of a line
 BETWEEN = 3  # blanks between two columns
 _TONES = {GOOD: "bold green", BAD: "bold red", WARN: "yellow"}
@@ -100,12 +103,12 @@ def _print_sheet(console: Console, sheet: Sheet, width: int, more: str) -> None:
     if not sheet.states:
         console.print(Text("no run fits", style="yellow"))
         return
-    kept, dropped = fit(sheet.columns, width)
+    kept, dropped = fit([_aligned(column) if column.aligned else column for column in sheet.columns], width)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1))
     for column in kept:
         table.add_column(
-            Text("\n".join(title_lines(column))),
-            justify="right" if column.right else "left",
+            Text("\n".join(title_lines(column)), justify="right" if column.right else "left"),
+            justify="right" if column.right and not column.aligned else "left",
             no_wrap=True,
             overflow="ellipsis",
             style="bold" if column.counts else None,
@@ -128,6 +131,17 @@ def _print_sheet(console: Console, sheet: Sheet, width: int, more: str) -> None:
     for note in notes:
         console.print(Text(note, style="dim"), overflow="fold")
     console.print()
+
+
+def _aligned(column: Column) -> Column:
+    """The column with blanks around its numbers (rich would take those at the end away from what it sets right)."""
+    tails = [len(match[1]) if (match := _DECIMAL.fullmatch(cell.text)) else 0 for cell in column.cells]
+    texts = [
+        cell.text + " " * (max(tails) - tail) if tail or cell.text.isdigit() else cell.text
+        for cell, tail in zip(column.cells, tails, strict=True)
+    ]
+    room = max(map(cell_len, [*title_lines(column), *texts]), default=0)
+    return replace(column, cells=[Cell(text.rjust(room)) for text in texts])
 
 
 def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[Column]]:
@@ -165,5 +179,5 @@ def title_lines(column: Column) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    text = clean(text)
+    text = text if _PADDED.fullmatch(text) else clean(text)
     return text if cell_len(text) <= LONGEST_CELL else set_cell_size(text, LONGEST_CELL - 1) + "…"

@@ -12,7 +12,7 @@ from sweeper.results.data import ENDED_BADLY, Run
 from sweeper.results.effects import Effect
 from sweeper.results.hours import clock
 from sweeper.results.lines import BAD, GOOD, SETTINGS, STATES, WARN, Line, clean, settings, shorten
-from sweeper.results.numbers import digits_for, mean_std, number, percent, places_for
+from sweeper.results.numbers import mean_std, number, percent
 
 EFFECTS, LEVELS = 4, 5  # parameters that get a line of their own, and values that are named in it
 TIED = 4  # runs that are named where they tie for best
@@ -88,7 +88,7 @@ def _best(report: Report) -> list[Line]:
         return [Line("best", f"{none}{_yet(report)}", WARN), *_unranked(report, target.name)]
     lines = []
     if len(report.leaders) > 1:
-        text = number(report.value(best), digits(report))
+        text = number(report.value(best), report.digits)
         if report.repeat:
             text = value_text(report, report.configurations[0])
         lines.append(Line("best", f"{target.name} {text} ({how}) · {_tie(report)}", GOOD))
@@ -98,7 +98,7 @@ def _best(report: Report) -> list[Line]:
             Line("best", f"{target.name} {value_text(report, winner)} ({how}) · {label(report, winner)}", GOOD)
         )
     else:
-        value = number(report.value(best), digits(report))
+        value = number(report.value(best), report.digits)
         text = f"{target.name} {value} ({how}) · {_named(best)} · {_label(report, best)}".rstrip(" ·")
         lines.append(Line("best", text, GOOD))
     lines += _unranked(report, target.name)
@@ -152,20 +152,15 @@ def _unranked(report: Report, metric: str) -> list[Line]:
     for kind, runs in kinds.items():
         if report.better(runs[0]):
             which = "it" if len(runs) == 1 else "the best of them"
-            value = number(report.value(runs[0]), digits(report))
+            value = number(report.value(runs[0]), report.digits)
             text = f"{len(runs)} {kind}, {which} reached {metric} {value} ({_named(runs[0])})"
             lines.append(Line("unranked", text, WARN))
     return lines
 
 
-def digits(report: Report) -> int:
-    return max(4, digits_for(report.value(run) for run in report.runs))
-
-
 def value_text(report: Report, configuration: Configuration) -> str:
     """``0.942 ± 0.003 (3)``."""
-    places = places_for([configuration.mean], [configuration.std])
-    mean, std = mean_std(configuration.mean, configuration.std, places)
+    mean, std = mean_std(configuration.mean, configuration.std, report.places)
     count = len(configuration.values)
     return f"{mean} ± {std} ({count})" if std else f"{mean} ({count})"
 
@@ -205,8 +200,7 @@ def _means(report: Report, effect: Effect) -> str:
         effect.levels, key=lambda level: level.mean, reverse=bool(report.target and report.target.direction == "max")
     )
     shown = best_first if len(best_first) <= LEVELS else [*best_first[: LEVELS - 1], best_first[-1]]
-    digits = digits_for(level.mean for level in shown)
-    texts = [f"{number(level.mean, digits)} with {shorten(level.text, 24)}" for level in shown]
+    texts = [f"{number(level.mean, effect.digits)} with {shorten(level.text, 24)}" for level in shown]
     if len(best_first) > LEVELS:
         texts.insert(-1, "...")
     return f"mean {', '.join(texts)}"
