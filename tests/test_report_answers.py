@@ -98,6 +98,9 @@ def test_a_random_search_is_binned() -> None:
     found = {effect.name: effect for effect in effects(runs, ys, ["lr", "wd"], "max")}
     assert found["lr"].binned
     assert len(found["lr"].levels) == 5
+    ends = [level.text.split(" to ") for level in found["lr"].levels]
+    assert [high for _, high in ends[:-1]] == [f"<{low}" for low, _ in ends[1:]]
+    assert not ends[-1][1].startswith("<")
     assert found["lr"].share > 0.9
     assert not found["wd"].clear
 

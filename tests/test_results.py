@@ -361,6 +361,23 @@ def test_left_means_the_same_in_every_line(tmp_path: Path) -> None:
         assert said.command == "sweep resume night"
 
 
+def test_after_timeouts_a_longer_timeout_is_advised(tmp_path: Path) -> None:
+    runs = [FakeRun({"lr": 1}, lines(0.5)), FakeRun({"lr": 2}, lines(0.6), state=model.TIMEOUT, exit_code=None)]
+    report = made(tmp_path / "a", runs, file="my file.yaml")
+    said = [line for line in results.summary_lines(report) if line.startswith("next")]
+    assert said == ["next: raise timeout: in the sweep file for 1 run, then launch it again  ->  sweep 'my file.yaml'"]
+    report = made(tmp_path / "b", [*runs, FakeRun({"lr": 3}, "boom\n", state=model.FAILED, exit_code=1)])
+    said = [line for line in results.summary_lines(report) if line.startswith("next")]
+    assert said[1] == "next: once mended, run the 1 that failed again (and those that timed out)  ->  sweep retry night"
+
+
+def test_yet_is_said_while_something_runs(tmp_path: Path) -> None:
+    report = made(tmp_path, [FakeRun({"lr": 1}, "hello\n")])
+    assert "best: no metric in any log" in results.summary_lines(report)
+    going = results.collect(replace(report.sweep, counts={model.DONE: 1, model.RUNNING: 1}))
+    assert "best: no metric in any log yet" in results.summary_lines(going)
+
+
 def test_a_name_is_quoted_in_the_commands(tmp_path: Path) -> None:
     write_sweep(tmp_path / "it's $(mine)", [FakeRun({"a": 1}, "x\n", state=model.FAILED, exit_code=1)])
     report = results.collect(results.from_folders(tmp_path / "it's $(mine)"))

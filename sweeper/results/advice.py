@@ -38,9 +38,16 @@ def what_next(report: Report) -> list[Line]:
         waits = [(counts[model.STOPPED], "stopped"), (counts[model.QUEUED], "left")]
         text = ", ".join(f"{count} {word}" for count, word in waits if count)
         lines.append(Line("next", f"nothing runs: {text}", WARN, f"sweep resume {name}"))
-    if report.failures and not busy:
-        failed = sum(one.count for one in report.failures)
-        lines.append(Line("next", f"once mended, run the {failed} that failed again", PLAIN, f"sweep retry {name}"))
+    late = sum(one.count for one in report.failures if one.state == model.TIMEOUT)
+    failed = sum(one.count for one in report.failures) - late
+    if late and not busy:
+        launch = f"sweep {shlex.quote(report.sweep.file)}" if report.sweep.file else ""
+        them = "1 run" if late == 1 else f"{late} runs"
+        lines.append(Line("next", f"raise timeout: in the sweep file for {them}, then launch it again", PLAIN, launch))
+    if failed and not busy:
+        others = " (and those that timed out)" if late else ""
+        text = f"once mended, run the {failed} that failed again{others}"
+        lines.append(Line("next", text, PLAIN, f"sweep retry {name}"))
     lines += _advice(report)
     if not lines:
         lines.append(Line("next", "all is done; the page has the pictures", PLAIN, f"sweep report {name} --open"))

@@ -163,7 +163,9 @@ def _binned(numbers: Sequence[float]) -> _Cut:
     edges = sorted({ranked[len(ranked) * place // bins] for place in range(1, bins)} - {ranked[0]})
     indices = tuple(sum(number >= edge for edge in edges) for number in numbers)
     bounds = [ranked[0], *edges, ranked[-1]]
-    texts = tuple(f"{low:.3g} to {high:.3g}" for low, high in pairwise(bounds))
+    last = len(bounds) - 2  # every other bin ends before the next one's first number
+    spans = enumerate(pairwise(bounds))
+    texts = tuple(f"{low:.3g} to {'<' if place < last else ''}{high:.3g}" for place, (low, high) in spans)
     return _Cut(indices, texts, binned=True)
 
 

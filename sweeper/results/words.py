@@ -188,7 +188,7 @@ def _mattered(report: Report) -> list[Line]:
     rest = [f"{one.name} {percent(one.share)}" for one in clear[EFFECTS : 3 * EFFECTS]]
     if doubtful:
         names = ", ".join(doubtful[:6]) + (", ..." if len(doubtful) > 6 else "")
-        rest.append(f"no more than chance may do: {names}")
+        rest.append(f"{names}: no clear effect, it may be chance")
     if report.noise is not None:
         rest.append(f"between repeats {percent(report.noise)}")
     return [*lines, *([Line("mattered", "; ".join(rest))] if rest else [])]
