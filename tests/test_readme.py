@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
+from fake_sweep import FakeRun, training_log, write_sweep
 
-from sweeper import spec
+from sweeper import model, results, spec
 from sweeper.cli.table import COMMANDS, LAUNCH, Command, Flag
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +52,26 @@ def test_the_readme_shows_no_flag_that_is_not_there() -> None:
             ours = re.split(r" -- |[$;#&]", said)[0]
             for flag in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", ours):
                 assert flag in known, f"{line!r} shows --{flag}"
+
+
+def test_the_sample_of_a_report_is_what_the_report_prints(tmp_path: Path) -> None:
+    """Of such a night: 12 runs on two GPUs, one of which failed."""
+    chance = random.Random(4)
+    goals = {"1e-3": 0.90, "1e-2": 0.955, "0.1": 0.975}
+    runs = []
+    for lr, hidden, seed in product(goals, (32, 64), (0, 1)):
+        goal = goals[lr] + (0.004 if hidden == 64 else 0) + chance.gauss(0, 0.002)
+        log = training_log(chance, goal, 20)
+        params = {"lr": float(lr), "hidden": hidden, "seed": seed}
+        runs.append(FakeRun(params, log, texts={"lr": lr}, seconds=chance.uniform(540, 600), gpus=["slot"]))
+    runs[8].state, runs[8].exit_code, runs[8].seconds = model.FAILED, 1, 130
+    runs[8].log = (
+        "\n".join(runs[8].log.splitlines()[:4]) + "\nTraceback (most recent call last):\n    loss.backward()\n"
+        "RuntimeError: CUDA error: an illegal memory access was encountered\n"
+    )
+    write_sweep(tmp_path / "lr", runs)
+    report = results.collect(results.from_folders(tmp_path / "lr", repeat=("seed",)))
+    assert str(results.render(report, width=110)).rstrip() in section("What it looks like")
 
 
 def survivals() -> list[tuple[str, str]]:
