@@ -138,12 +138,15 @@ def state_folder(sweep: Path) -> Path:
 
 
 def local_state(sweep: Path) -> Path:
-    """A folder for this sweep's locks and queue on a local disk that outlives a reboot. Raises OSError."""
-    import hashlib  # OpenSSL: 4 MB that no supervisor needs
+    """A new name for this sweep's locks and queue on a local disk that outlives a reboot. Raises OSError.
 
-    base = own_folder(Path("/var/tmp") / f"sweep-{os.getuid()}")
-    digest = hashlib.blake2b(os.fsencode(sweep), digest_size=8).hexdigest()
-    return base / f"{clean(sweep.name)}-{digest}"
+    Another one each time: the folder may have had another sweep before, put aside or removed, whose queue that was.
+    """
+    return own_folder(local_states()) / f"{clean(sweep.name)}-{os.urandom(8).hex()}"
+
+
+def local_states() -> Path:
+    return Path("/var/tmp") / f"sweep-{os.getuid()}"
 
 
 def clean(text: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from sweeper import index
-from sweeper.launch import tidying
-from tests.conftest import Workshop
+from sweeper import folders, index, paths
+from sweeper.launch import place, tidying
+from tests.conftest import Workshop, say
 
 TEXT = "command: 'echo {x}'\ngrid: {x: [1, 2]}\n"
 
@@ -96,3 +97,43 @@ def test_run_folders_that_have_not_changed_are_not_looked_into(shop: Workshop, m
     shop.run()
     assert one.path not in seen
     assert two.path in seen
+
+
+@pytest.mark.parametrize("point", ["removal renamed", "sweep forgotten"])
+def test_a_sweep_whose_removal_was_cut_short_is_removed_by_the_next_launch_of_its_name(
+    shop: Workshop, point: str
+) -> None:
+    shop.run(TEXT)
+    link = shop.folder / "crash"
+    link.symlink_to(point)
+    with pytest.raises(AssertionError):
+        say("rm", "s", "--yes", SWEEP_TEST_CRASH=str(link), check=0)
+    assert not link.is_symlink()
+    assert not shop.sweep.path.exists()
+    other = shop.sweep.path.with_name(f".s.removed-{os.getpid()}")  # one that is being removed
+    other.mkdir()
+    shop.run(TEXT)
+    assert sorted(path.name for path in shop.sweep.path.parent.iterdir()) == [other.name, "s"]
+
+
+def test_where_locks_do_not_work_a_sweep_that_begins_anew_has_a_queue_of_its_own(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its locks and queue lie elsewhere, by a name that must not be that of the sweep which was there before."""
+    monkeypatch.setattr(place, "works", lambda folder: False)
+    states = []
+    try:
+        assert shop.run("command: 'true {x}'\ngrid: {x: [1, 2]}\n") == {"done": 2}
+        states.append(shop.sweep.state)
+        assert shop.sweep.state != shop.sweep.path
+        assert shop.run(fresh=True) == {"done": 2}
+        states.append(shop.sweep.state)
+        assert len({*states}) == 2
+        assert len([run for _, run in folders.run_folders(shop.sweep)]) == 2, "they ran again"
+        aside = paths.SweepDir(shop.sweep.path.with_name("s.old-1"))
+        assert aside.state == states[0]
+        assert aside.db.exists()
+    finally:
+        for state in states:
+            shutil.rmtree(state)
+        paths.state_folder.cache_clear()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper import folders, index, launch, model, obstacle, paths
+from sweeper import folders, index, launch, model, obstacle, paths, procs
 from sweeper.control.seeing import FLIGHT, as_it_is, change, look, status
 from sweeper.control.stopping import check_runs, wish_of
 from sweeper.errors import InputError, SpecError, SweepError
@@ -184,12 +183,16 @@ def remove(sweep: paths.SweepDir) -> None:
     something in it cannot be deleted."""
     launch.check_at_rest(sweep)
     # Under another name first: no launch can come in between, and a half-deleted sweep is never taken for one.
-    aside = sweep.path.with_name(f".{sweep.name}.removed-{os.getpid()}")
+    aside = launch.removal(sweep)
     state = sweep.state
     with launch.launching(sweep):
         launch.check_at_rest(sweep)
+        procs.crashpoint("before removal")
         sweep.path.rename(aside)
+        paths.state_folder.cache_clear()
+        procs.crashpoint("removal renamed")
     index.forget(sweep)
+    procs.crashpoint("sweep forgotten")
     try:
         if state != sweep.path:
             shutil.rmtree(state)
@@ -198,3 +201,4 @@ def remove(sweep: paths.SweepDir) -> None:
         raise SweepError(
             f"what is left of the sweep is in {aside}, for it could not be deleted: {obstacle.explain(error, aside)}"
         ) from error
+    launch.end_removals(sweep)

@@ -6,6 +6,7 @@ from sweeper.launch.place import PUT_ASIDE, check_at_rest, launching, works
 from sweeper.launch.planning import Options, Plan, command_lines, plan
 from sweeper.launch.preview import preview
 from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached, set_going, start, wake, woken
+from sweeper.launch.tidying import end_removals, removal
 
 __all__ = [
     "PATIENCE",
@@ -20,6 +21,7 @@ __all__ = [
     "catch_up",
     "check_at_rest",
     "command_lines",
+    "end_removals",
     "environment",
     "hear_of_begun",
     "launching",
@@ -28,6 +30,7 @@ __all__ = [
     "preview",
     "reach",
     "reached",
+    "removal",
     "set_going",
     "start",
     "wake",

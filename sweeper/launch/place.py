@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from sweeper import folders, index, obstacle, paths
+from sweeper import folders, index, obstacle, paths, procs
 from sweeper.errors import InputError, SweepError
 from sweeper.launch.reaching import PATIENCE, alive
 from sweeper.store import Store, Wish, with_store
@@ -33,11 +33,13 @@ def launching(sweep: paths.SweepDir) -> Iterator[None]:
     except OSError as error:
         raise SweepError(f"{sweep.name} cannot be changed: {obstacle.explain(error, sweep.launch_lock)}") from error
     try:
+        procs.crashpoint("before launch lock")
         deadline = time.monotonic() + PATIENCE * 2
         while not lock_descriptor(lock, blocking=False):
             if time.monotonic() > deadline:
                 raise SweepError(f"{sweep.name} has been in change for long by {folders.users(sweep.launch_lock)}")
             time.sleep(0.01)
+        procs.crashpoint("launch locked")
         yield
     finally:
         os.close(lock)
@@ -57,10 +59,7 @@ def make_folder(sweep: paths.SweepDir) -> None:
     try:
         paths.make_folder(sweep.path)
         if not sweep.owner.exists() and not sweep.pointer.exists() and not works(sweep.path):
-            local = paths.local_state(sweep.path)
-            local.mkdir(mode=0o700, exist_ok=True)
-            paths.replace(sweep.pointer, f"{local}\n")
-            paths.state_folder.cache_clear()
+            _move_state(sweep)
     except OSError as error:
         what, remedy = obstacle.reason(error, sweep.path)
         raise InputError(
@@ -68,6 +67,27 @@ def make_folder(sweep: paths.SweepDir) -> None:
             + (f"    {remedy};\n" if remedy else "")
             + "    or give another runs folder with --runs-dir, SWEEP_RUNS_DIR or `runs_dir:`"
         ) from error
+
+
+def _move_state(sweep: paths.SweepDir) -> None:
+    """Have locks and queue lie on a local disk. Of two launches at once the first names the folder. Raises OSError."""
+    procs.crashpoint("before state-folder")
+    local = paths.local_state(sweep.path)
+    local.mkdir(mode=0o700)
+    beside = sweep.path / f".{sweep.pointer.name}.{os.getpid()}"
+    beside.write_text(f"{local}\n", encoding="utf-8")
+    paths.sync_path(beside)
+    procs.crashpoint("written state-folder")
+    try:
+        os.link(beside, sweep.pointer)
+    except FileExistsError:
+        local.rmdir()
+    except OSError:  # a file system without links
+        os.replace(beside, sweep.pointer)
+    procs.crashpoint("renamed state-folder")
+    beside.unlink(missing_ok=True)
+    paths.sync_path(sweep.path)
+    paths.state_folder.cache_clear()
 
 
 def works(folder: Path) -> bool:
@@ -112,9 +132,12 @@ def move_aside(sweep: paths.SweepDir) -> Aside | None:
     number = 1
     while (aside := sweep.path.with_name(f"{sweep.name}.old-{number}")).exists():
         number += 1
+    procs.crashpoint("before aside")
     sweep.path.rename(aside)
+    procs.crashpoint("put aside")
     index.remember(paths.SweepDir(aside))
-    paths.make_folder(sweep.path)
+    paths.state_folder.cache_clear()  # where locks do not work, what was put aside has kept its own
+    make_folder(sweep)
     return Aside(aside, wish)
 
 

@@ -137,6 +137,7 @@ def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
     store.set_wish(wish)
     seen = sweep.log.stat().st_size if sweep.log.exists() else 0
     argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "window", str(sweep.path)]
+    procs.crashpoint("before session")
     try:
         if standing:
             window = tmux.new_window(name, "sweep", argv, front=True)
@@ -145,6 +146,7 @@ def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
     except SweepError:
         store.set_wish(replace(wish, want=STOP, why=UNSTARTED))
         raise
+    procs.crashpoint("session opened")
     if not _comes_up(sweep, seen, lambda: tmux.window_of(window.pane) is not None):
         store.set_wish(replace(wish, want=STOP, why=UNSTARTED))
         said = _tail(sweep.log, seen).strip() or "nothing"
