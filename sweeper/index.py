@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from sweeper import folders, obstacle, paths
+from sweeper import folders, obstacle, paths, procs
 from sweeper.errors import InputError
 
 LIMIT = 1000  # sweeps remembered
@@ -105,6 +105,7 @@ def _change(change: Callable[[dict[str, float]], object]) -> None:
         lock = folders.open_lock(file.with_name("index.lock"))
         try:
             folders.take_lock(lock, LOCKED)  # or two at once would each forget the other's
+            procs.crashpoint("index locked")
             # One whose runs folder is not there either may lie on a disk that is not mounted yet.
             kept = [one for one in _remembered() if _stands(one.path) or not _stands(one.path.parent)]
             known = {str(one.path): one.used for one in kept[: LIMIT - 1]}

@@ -18,8 +18,10 @@ from sweeper import control, folders, launch, model, paths
 from sweeper.launch.tidying import TIDIED
 from sweeper.store import open_store
 from tests.conftest import Workshop, wait_for
+from tests.faults import bench, points
 
 ROOT = Path(sweeper.__file__).parent.parent
+SELDOM = {'folder / "private"'}  # what sweep doctor tries
 
 
 def test_thirty_faults_break_nothing() -> None:
@@ -54,15 +56,17 @@ def test_crash_points_do_nothing_unless_they_are_asked_for(tmp_path: Path) -> No
 
 
 def test_the_suite_knows_every_crash_point() -> None:
-    from tests.faults.harness import POINTS
-
-    written = [
-        name
-        for path in (ROOT / "sweeper").rglob("*.py")
-        for name in re.findall(r'crashpoint\("([^"]+)"\)', path.read_text(encoding="utf-8"))
-    ]
+    """That each of them comes, the pass shows: here it is that none is left out of it."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "sweeper").rglob("*.py")]
+    written = [name for text in texts for name in re.findall(r'crashpoint\("([^"]+)"\)', text)]
     assert "lease told" in written
-    assert [name for name in written if not name.startswith(POINTS)] == []
+    assert sorted(set(written) - set(points.ALL)) == []
+    files = {name for text in texts for name in re.findall(r"paths\.replace\((.+?), [jt(\"f]", text)}
+    assert files - SELDOM == {
+        "run.job", "self.run.attempt(number)", "self.run.outcome(outcome.attempt)", "sweep.environment(number)",
+        "sweep.owner", "file", "run_dir.metrics_cache", "cache.path",
+        'Path(f"/proc/self/fd/{self.place}") / self.run.outcome(outcome.attempt).name',
+    }, "whatever is written has its points in tests/faults/points.py"  # fmt: skip
 
 
 def crashed_night(shop: Workshop, count: int, done: int, lost: int) -> None:
@@ -140,9 +144,9 @@ def test_of_runs_done_long_ago_no_folder_is_opened_before_a_crashed_sweep_goes_o
 
 def test_the_checks_find_what_is_wrong(shop: Workshop) -> None:
     """A suite that cannot fail proves nothing: each invariant is broken by hand."""
-    from tests.faults import harness, tally
+    from tests.faults import tally
 
-    work = f"{sys.executable} -I -S {harness.WORK} {shop.folder}/tally 3 0.01 {{x}}"
+    work = f"{sys.executable} -I -S {bench.WORK} {shop.folder}/tally 3 0.01 {{x}}"
     assert shop.run(f"command: {work}\ngrid: {{x: [1, 2]}}\ngrace: 0.2s\n", 2) == {"done": 2}
 
     def found() -> str:

@@ -22,6 +22,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeper import procs
 from sweeper.errors import SweepError
 
 ADMINISTRATORS = Path("/var/lib/sweep-locks/v1")
@@ -158,8 +159,10 @@ def _make(path: Path) -> None:
     except OSError as error:
         raise unwritable(path.parent, error) from error
     try:
+        procs.crashpoint("lock folder made")
         beside.chmod(0o1777)
         os.rename(beside, path)
+        procs.crashpoint("lock folder renamed")
     except OSError:
         beside.rmdir()
         if not path.is_dir():  # otherwise somebody was quicker

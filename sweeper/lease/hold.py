@@ -147,7 +147,9 @@ def _make(path: Path) -> None:
         raise unwritable(path.parent, error) from error
     try:
         os.fchmod(descriptor, 0o644)
+        procs.crashpoint("gpu file made")
         os.link(beside, path)
+        procs.crashpoint("gpu file linked")
     except FileExistsError:
         return  # somebody was quicker
     finally:

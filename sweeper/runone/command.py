@@ -14,6 +14,8 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from sweeper import procs
+
 _TERMINALS = (  # what a terminal sends, it sends to the whole group
     signal.SIGHUP,
     signal.SIGINT,
@@ -36,9 +38,11 @@ def run(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int]) -> int
     ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the kernel would tell nobody how the command ended
     reader, writer = os.pipe()
+    procs.crashpoint("before command")
     pid = os.fork()
     if pid == 0:
         try:
+            procs.crashpoint("command born")
             if ignored:
                 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             _become(argv, env, keep, before)
@@ -46,6 +50,7 @@ def run(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int]) -> int
             os.write(writer, str(error.errno or errno.EIO).encode())
         finally:
             os._exit(_FAILED)
+    procs.crashpoint("command forked")
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         failed = pipe.read()

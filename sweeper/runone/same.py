@@ -31,6 +31,7 @@ def take(argv: Sequence[str]) -> int:
     path = same_command_lock(argv)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if lock_descriptor(descriptor, blocking=False):
+        procs.crashpoint("same locked")
         os.pwrite(descriptor, b"%-20d" % os.getpid(), 0)
         return descriptor
     said = os.pread(descriptor, 20, 0).strip()

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from filelock import lock_descriptor
 
-from sweeper import errors, folders, model, paths
+from sweeper import errors, folders, model, paths, procs
 from sweeper.scheduler.aftermath import AGAIN, STALE, Aftermath
 from sweeper.scheduler.crew import Crew, Ears, Stage
 from sweeper.scheduler.engines import Engine
@@ -148,6 +148,7 @@ class Scheduler:
             if not lock_descriptor(launch, blocking=False):  # somebody is launching: he will wake us
                 self.loop.at(0.05, lambda: None)
                 return False
+            procs.crashpoint("leaving locked")
             self._load()
             done = self.line.wish.want != RUN or self.line.empty
         finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from sweeper import procs
 from sweeper.channel import Channel, Message
 from sweeper.scheduler.engines import Engine, Opened
 from sweeper.scheduler.loop import Loop
@@ -92,6 +93,7 @@ class Crew:
         self.workers.remove(worker)
         self.workers.append(worker)
         self.tell(worker, "prepare", folder=folder)
+        procs.crashpoint("run handed")
 
     def tell(self, worker: Worker, kind: str, **fields: Any) -> None:
         """Say something, at once or as soon as it listens. Of one that is gone the end of its channel will tell."""

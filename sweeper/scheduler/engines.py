@@ -131,11 +131,13 @@ class Chain:
         if pid == 0:
             status = 1
             try:
+                procs.crashpoint("standby born")
                 _close_all_but(theirs, self.held)
                 self._forked(theirs, self.held)
                 status = 0
             finally:
                 os._exit(status)
+        procs.crashpoint("standby forked")
         theirs.close()
         return Opened(channel=ours, pid=pid)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 
-from sweeper import channel, errors, folders, model, paths
+from sweeper import channel, errors, folders, model, paths, procs
 from sweeper.scheduler import boot, witness
 from sweeper.scheduler.core import Scheduler
 from sweeper.scheduler.engines import Chain, Engine, Windows
@@ -26,7 +26,9 @@ def take(sweep: paths.SweepDir) -> int | None:
     """The descriptor of the sweep's lock, or None where another scheduler has it. Raises OSError."""
     lock = folders.open_lock(sweep.lock)
     os.set_inheritable(lock, False)
+    procs.crashpoint("before scheduler lock")
     if folders.take_lock(lock, TAKING):
+        procs.crashpoint("scheduler locked")
         return lock
     os.close(lock)
     return None

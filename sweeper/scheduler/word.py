@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper import model, paths
+from sweeper import model, paths, procs
 from sweeper.spec import Spec
 from sweeper.store import Store, counting
 
@@ -39,7 +39,9 @@ class Word:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
         try:
             if self.sweep.log.exists() and self.sweep.log.stat().st_size > LOG_LIMIT:
+                procs.crashpoint("before log rotation")
                 self.sweep.log.replace(self.sweep.log.with_suffix(".log.1"))
+                procs.crashpoint("log rotated")
             with open(self.sweep.log, "a", encoding="utf-8", errors="replace") as file:
                 file.write(line)
         except OSError:

@@ -36,6 +36,7 @@ def put_aside(sweep: paths.SweepDir) -> None:
     for suffix in reversed(FILES):
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{sweep.db}{suffix}", f"{sweep.db}.damaged-{stamp}{suffix}")
+            procs.crashpoint("queue put aside")
 
 
 def rebuild(sweep: paths.SweepDir) -> None:
@@ -55,12 +56,16 @@ def rebuild(sweep: paths.SweepDir) -> None:
                     raise
             else:
                 return
+        procs.crashpoint("rebuild locked")
         beside = sweep.db.with_name(f".queue.{os.getpid()}.db")
         try:
             with contextlib.closing(Store(beside, runs=sweep.path)) as store:
                 _fill(store, sweep)
+            procs.crashpoint("queue filled")
             put_aside(sweep)
+            procs.crashpoint("before queue rename")
             os.replace(beside, sweep.db)
+            procs.crashpoint("queue renamed")
         except BaseException:
             for suffix in FILES:
                 Path(f"{beside}{suffix}").unlink(missing_ok=True)

@@ -64,6 +64,7 @@ def fork(job: Job, environment: Mapping[str, str], size: tuple[int, int], keep: 
     pid = os.fork()
     if pid == 0:
         try:
+            procs.crashpoint("shell born")
             _become(job, environment, slave, reader, keep, parent, text)
         except (OSError, ValueError) as error:
             os.write(2, f"sweep: the command could not be started: {error}\r\n".encode())

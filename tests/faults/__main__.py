@@ -1,4 +1,8 @@
-"""``python -m tests.faults --faults 500 --seed 1``: break sweeps, print a table, exit 1 where an invariant broke."""
+"""``python -m tests.faults``: break sweeps, print a table, exit 1 where an invariant broke.
+
+``--faults N --seed S`` at random; ``--points`` at every crash point, one after the other; ``--calls`` at the Nth system
+call that changes anything, for one N after the other.
+"""
 
 from __future__ import annotations
 
@@ -33,42 +37,33 @@ def prepared() -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--faults", type=int, default=500, help="how many faults, at least")
     parser.add_argument("--seed", type=int, default=1, help="the number of the first sweep; its faults follow from it")
     parser.add_argument("--each", type=int, default=12, help="faults in one sweep, about")
+    parser.add_argument("--points", action="store_true", help="every crash point, instead of faults at random")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="of the points, one of N parts")
+    parser.add_argument("--only", default="", metavar="WORDS", help="of the scenarios, those with these words in them")
+    parser.add_argument("--at-once", type=int, default=2, help="scenarios at a time")
     arguments = parser.parse_args()
     library = prepared()
-    from tests.faults.harness import Figures, break_things
+    from tests.faults import harness, passing, points, telling
 
     began = time.monotonic()
-
-    def watch(figures: Figures) -> None:
-        print(
-            f"\r{sum(figures.faults.values())} faults, {figures.sweeps} sweeps, {figures.runs} runs, "
-            f"{len(figures.violations)} violations, {time.monotonic() - began:.0f} s ",
-            end="", file=sys.stderr, flush=True,
-        )  # fmt: skip
-
-    figures = break_things(arguments.faults, arguments.seed, library, each=arguments.each, watch=watch)
+    if arguments.points:
+        k, n = map(int, arguments.part.split("/"))
+        figures = passing.all_points(library, part=(k - 1, n), at_once=arguments.at_once, only=arguments.only)
+        expected: tuple[str, ...] = () if n > 1 or arguments.only else points.ALL
+    else:
+        figures = harness.break_things(
+            arguments.faults, arguments.seed, library, each=arguments.each, watch=telling.watching(began)
+        )
+        expected = points.SWEEP if arguments.faults >= telling.MANY else ()
     for folder in (library.parent, Path(os.environ["SWEEP_TEST_CRASH"]).parent):
         shutil.rmtree(folder)
-    print(file=sys.stderr)
-    for name, count in figures.faults.most_common():
-        print(f"{count:6}  {name}")
-    print(
-        f"{sum(figures.faults.values()):6}  faults in all ({sum(figures.missed.values())} more found nothing to break)"
-    )
-    print(f"{figures.sweeps:6}  sweeps, launched again until done")
-    print(f"{figures.runs:6}  runs, begun {figures.begun} times: {figures.begun - figures.runs} repeated in flight")
-    for text, count in figures.refused.most_common():
-        print(f"{count:6}  launches refused: {text}")
-    print(f"{len(figures.violations):6}  violations")
-    for text in figures.violations:
-        print(text)
-    if figures.violations:
-        seed = figures.violations[0].split()[1].rstrip(":")
-        print(f"again: python -m tests.faults --faults 1 --seed {seed}")
+    print(telling.told(figures, expected, time.monotonic() - began))
     return 1 if figures.violations else 0
 
 

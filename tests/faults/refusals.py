@@ -1,0 +1,18 @@
+"""What a launch may say right after a kill instead of carrying itself out; everything else is a fault."""
+
+from __future__ import annotations
+
+import re
+
+# Each says what it is about; the pattern is of the whole text, in which the sweep's folder is left out.
+ALLOWED = {
+    # It was killed at its beginning, and a launch waits for it to answer.
+    "the scheduler did not start": r"the scheduler of s did not start\n    /runs/s/scheduler\.log says: .*",
+}
+
+
+def judge(text: str) -> str | None:
+    """The name of a legitimate refusal; None for any other text, and for whatever has a traceback in it."""
+    if "Traceback" in text:
+        return None
+    return next((kind for kind, pattern in ALLOWED.items() if re.fullmatch(pattern, text, re.DOTALL)), None)
