@@ -1,4 +1,7 @@
-"""Thirty faults of the fault suite; the long form is ``python -m tests.faults --faults 500``."""
+"""The fault suite in short: thirty random faults, some of the crash points; and that it would find what is wrong.
+
+The long forms are ``python -m tests.faults --faults 500``, ``--points`` and ``--calls``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,17 +22,22 @@ from sweeper import control, folders, launch, model, paths
 from sweeper.launch.tidying import TIDIED
 from sweeper.store import open_store
 from tests.conftest import Workshop, wait_for
-from tests.faults import bench, points
+from tests.faults import bench, points, refusals
 
 ROOT = Path(sweeper.__file__).parent.parent
 SELDOM = {'folder / "private"'}  # what sweep doctor tries
 
 
+PARTS = 10  # of the crash points, so that one goes through in a few seconds; each day has another
+
+
+def suite(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "tests.faults", *arguments]
+    return subprocess.run(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, check=False, **more)
+
+
 def test_thirty_faults_break_nothing() -> None:
-    argv = [sys.executable, "-m", "tests.faults", "--faults", "30", "--seed", "7000"]
-    done = subprocess.run(
-        argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=110
-    )
+    done = suite("--faults", "30", "--seed", "7000", capture_output=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "0  violations" in done.stdout
 
@@ -36,8 +45,28 @@ def test_thirty_faults_break_nothing() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_five_hundred_faults_break_nothing() -> None:
-    argv = [sys.executable, "-m", "tests.faults", "--faults", "500", "--seed", str(int(time.time()))]
-    assert subprocess.run(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+    assert suite("--faults", "500", "--seed", str(int(time.time()))).returncode == 0
+
+
+def test_a_death_at_the_crash_points_of_the_day_breaks_nothing() -> None:
+    part = f"{int(time.time() // 86400) % PARTS + 1}/{PARTS}"
+    done = suite("--points", "--part", part, capture_output=True, timeout=110)
+    assert done.returncode == 0, f"python -m tests.faults --points --part {part}\n{done.stdout}{done.stderr[-2000:]}"
+    assert "0  violations" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_death_at_each_crash_point_breaks_nothing() -> None:
+    done = suite("--points", stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stdout
+    assert "never hit" not in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_death_at_the_nth_call_that_changes_something_breaks_nothing() -> None:
+    assert suite("--calls", "--seed", str(int(time.time()))).returncode == 0
 
 
 def test_crash_points_do_nothing_unless_they_are_asked_for(tmp_path: Path) -> None:
@@ -181,3 +210,16 @@ def test_the_checks_find_what_is_wrong(shop: Workshop) -> None:
     assert "not finished" in found()
     run.outcome(1).write_bytes(outcome)
     assert found() == ""
+
+
+def test_only_refusals_that_are_known_are_passed_over() -> None:
+    known = "the scheduler of s did not start\n    /runs/s/scheduler.log says: 2026-01-01 00:00:00 scheduler 1 begins"
+    assert refusals.judge(known)
+    for text in (
+        "no word",
+        "",
+        f"{known}\nTraceback (most recent call last):\n",
+        "s cannot be changed: odd",
+        "KeyError",
+    ):
+        assert refusals.judge(text) is None

@@ -19,7 +19,7 @@ import pytest
 from sweeper import control, folders, launch, model, paths, procs
 from sweeper.errors import InputError
 from sweeper.store import Store
-from tests.conftest import Workshop, processes_of, wait_for
+from tests.conftest import Workshop, end_all, processes_of, wait_for
 
 COUNTED = """
 command: >-
@@ -411,10 +411,15 @@ def test_lost_three_times_in_a_row_is_failed(shop: Workshop) -> None:
 def test_everything_killed_at_once_goes_on_after_the_next_launch(shop: Workshop) -> None:
     shop.launch(counted(UNTIL_GO), 2)
     wait_for(lambda: len(shop.lines()) == 2)
-    for pid in processes_of(shop.folder):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not shop.alive())
+    server = int(shop.tmux("display-message", "-p", "#{pid}"))
+    # Nobody may see another go, as in a reset: all are stopped before the first is killed, and the tmux server, whose
+    # end the kernel tells to those in its windows, is killed last.
+    found = sorted({*processes_of(shop.folder), server}, key=lambda pid: pid == server)
+    procs.signal_all([server, *found], signal.SIGSTOP)
+    end_all(found)
+    assert not processes_of(shop.folder)
+    assert not shop.tmux("list-sessions")
+    assert not shop.alive()
     (shop.folder / "go").touch()
     assert shop.run(parallel=2) == {"done": 4}
     starts = [line for line in shop.lines() if line.startswith("start")]

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tests import nvml_standin
-from tests.faults import durable
+from tests.faults import calls, durable
 
 
 def prepared() -> Path:
@@ -27,7 +27,8 @@ def prepared() -> Path:
         nvml_standin.build(Path(libraries))
         os.environ.update(
             SWEEP_TEST_LIBRARIES=libraries,
-            LD_PRELOAD=str(durable.build(Path(libraries))),
+            LD_PRELOAD=f"{calls.build(Path(libraries))}:{durable.build(Path(libraries))}",
+            FAULTS_CALLS=os.path.join(libraries, "calls"),
             SWEEP_TEST_CRASH=os.path.join(tempfile.mkdtemp(prefix="sweep-armed-"), "link"),  # looked for only once
         )
         os.execv(sys.executable, [sys.executable, "-m", "tests.faults", *sys.argv[1:]])
@@ -47,6 +48,9 @@ def main() -> int:
     parser.add_argument("--part", default="1/1", metavar="K/N", help="of the points, one of N parts")
     parser.add_argument("--only", default="", metavar="WORDS", help="of the scenarios, those with these words in them")
     parser.add_argument("--at-once", type=int, default=2, help="scenarios at a time")
+    parser.add_argument("--calls", action="store_true", help="every Nth call, instead of faults at random")
+    parser.add_argument("--every", type=int, default=20, help="of the calls, every so manieth, from --seed on")
+    parser.add_argument("--sweeps", type=int, default=100_000, help="with --calls: no more than so many sweeps")
     arguments = parser.parse_args()
     library = prepared()
     from tests.faults import harness, passing, points, telling
@@ -56,6 +60,10 @@ def main() -> int:
         k, n = map(int, arguments.part.split("/"))
         figures = passing.all_points(library, part=(k - 1, n), at_once=arguments.at_once, only=arguments.only)
         expected: tuple[str, ...] = () if n > 1 or arguments.only else points.ALL
+    elif arguments.calls:
+        watch = telling.watching(began)
+        figures = calls.each_call(arguments.seed, arguments.every, arguments.sweeps, watch=watch, library=library)
+        expected = ()
     else:
         figures = harness.break_things(
             arguments.faults, arguments.seed, library, each=arguments.each, watch=telling.watching(began)

@@ -18,10 +18,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def build(folder: Path) -> Path:
     """Compile the library that is preloaded. Raises OSError or CalledProcessError where there is no compiler."""
-    library = folder / "libdurable.so"
+    return compiled(SOURCE, folder / "libdurable.so")
+
+
+def compiled(source: Path, library: Path) -> Path:
+    """A library to preload, out of one file. Raises OSError or CalledProcessError where there is no compiler."""
     compiler = shutil.which("cc") or "gcc"
     options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([compiler, *options, "-o", str(library), str(SOURCE), "-ldl"], check=True)
+    subprocess.run([compiler, *options, "-o", str(library), str(source), "-ldl"], check=True)
     return library
 
 
