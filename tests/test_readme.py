@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 from itertools import product
@@ -81,6 +82,52 @@ def survivals() -> list[tuple[str, str]]:
     return [(row[0].strip(), row[-1].strip()) for row in rows]
 
 
+def left_out(source: str, test: str) -> bool:
+    """Whether a test is not there, or of the long form, or skipped wherever it runs."""
+    tree = ast.parse(source)
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == test]
+    marks = [value for node in found for value in node.decorator_list]
+    marks += [node.value for node in tree.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node)]
+    never = any(re.search(r"mark\.(long|skip|xfail)\b", ast.unparse(mark)) for mark in marks if not _parameters(mark))
+    never |= any(all(map(_is_long, cases)) for mark in marks if (cases := _parameters(mark)))
+    never |= any(ast.unparse(line).startswith("pytest.skip(") for node in found for line in node.body)
+    return not found or never
+
+
+def _parameters(mark: ast.expr) -> list[ast.expr]:
+    """The cases of ``pytest.mark.parametrize``; none of any other mark, or where they are worked out elsewhere."""
+    if not isinstance(mark, ast.Call) or not ast.unparse(mark.func).endswith("mark.parametrize"):
+        return []
+    return mark.args[1].elts if isinstance(mark.args[1], (ast.List, ast.Tuple)) else []
+
+
+def _is_long(case: ast.expr) -> bool:
+    return bool(re.search(r"marks=.*mark\.(long|skip)\b", ast.unparse(case)))
+
+
+LEFT_OUT = """
+import pytest
+@pytest.mark.long
+def test_long(): pass
+@pytest.mark.skip(reason="")
+def test_skipped(): pass
+def test_skips(): pytest.skip("now")
+@pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=[pytest.mark.long])])
+def test_all_long(x): pass
+@pytest.mark.parametrize("x", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.skipif(sys.platform == "odd", reason="")
+def test_one_long(x):
+    if x == 2: pytest.skip("that one")
+"""
+
+
+def test_a_test_that_is_left_out_shows_nothing() -> None:
+    names = ("test_long", "test_skipped", "test_skips", "test_all_long", "test_none")
+    assert all(left_out(LEFT_OUT, name) for name in names)
+    assert not left_out(LEFT_OUT, "test_one_long")
+    assert left_out(f"pytestmark = pytest.mark.long\n{LEFT_OUT}", "test_one_long")
+
+
 def test_every_line_of_what_survives_what_is_a_test() -> None:
     assert len(survivals()) > 10
     for what, last in survivals():
@@ -89,4 +136,6 @@ def test_every_line_of_what_survives_what_is_a_test() -> None:
         for file, test in named:
             path = ROOT / file
             assert path.is_file(), f"{what!r}: there is no {file}"
-            assert re.search(rf"^\s*def {test}\(", path.read_text(encoding="utf-8"), re.MULTILINE), f"{file}::{test}"
+            assert not left_out(path.read_text(encoding="utf-8"), test), (
+                f"{what!r}: {file}::{test} is not run each time"
+            )

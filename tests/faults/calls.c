@@ -5,6 +5,7 @@
  * harness, tmux, shells and what the runs do. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ __attribute__((constructor)) static void find(void) {
     int from = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t length = from < 0 ? 0 : read(from, line, sizeof line);
     if (from >= 0) close(from);
-    if (!file || length <= 0 || !memmem(line, (size_t)length, "python", 6)) return;
+    if (!file || length <= 0 || strncmp(program_invocation_short_name, "python", 6)) return;
     if (memmem(line, (size_t)length, "work.py", 7)) return;
     int opened = open(file, O_RDWR | O_CLOEXEC);
     if (opened < 0) return;
