@@ -8,6 +8,11 @@ import re
 ALLOWED = {
     # It was killed at its beginning, and a launch waits for it to answer.
     "the scheduler did not start": r"the scheduler of s did not start\n    /runs/s/scheduler\.log says: .*",
+    # The tmux server, or the window that it had just opened, was killed while it was asked for the next.
+    "tmux went meanwhile": (
+        r"tmux [a-z-]+: .*(no server running|server exited|lost server|can't find (session|window|pane)).*"
+        r"|the tmux session of \S+ closed again at once.*"
+    ),
 }
 
 
