@@ -197,7 +197,7 @@ class Place:
     def close(self) -> None:
         if shutil.which("tmux"):
             subprocess.run(["tmux", "kill-server"], env=self.env, capture_output=True, check=False)
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 1
         while (left := processes(str(self.path))) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in left:  # script(1) outlives its terminal

@@ -126,11 +126,11 @@ def measure(quick: bool) -> list[Row]:
         rows += _references(at, side, rounds)
     for runs, goal in ((300, 0.15), (1000, 0.4)) if quick else ((10_000, 0.15), (100_000, 0.4)):
         with place() as at:
-            rows += _status(at, runs, goal, 3 if quick else 9)
+            rows += _status(at, runs, goal, 1 if quick else 9)
     with place() as at:
         rows += _recovery(at, make_job(at.path), 300 if quick else 10_000, rounds)
     with place() as at:
-        rows += _idle(at, 2.0 if quick else 20.0)
+        rows += _idle(at, 0.5 if quick else 20.0)
     return rows
 
 
@@ -300,7 +300,7 @@ def _idle(at: Place, seconds: float) -> list[Row]:
     file = at.file("quiet.yaml", "command: sleep 100000; true {args}\ngrid: {i: {range: [0, 100]}}\ngpus: 0\n")
     at.sweep(file, "--parallel", "2", "--detach")
     wait_for(lambda: len(_records(at, "quiet")) == 2, "two running runs")
-    time.sleep(1.0 if seconds < 5 else 3.0)  # let the standbys come
+    time.sleep(0.5 if seconds < 5 else 3.0)  # let the standbys come
     ours = {pid: line for pid, line in processes(str(ROOT)).items() if "new-session" not in line}
     scheduler = at.scheduler("quiet")
     tables = [pid for pid, line in ours.items() if f"watch {at.runs / 'quiet'}" in line]
