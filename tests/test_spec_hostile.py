@@ -71,7 +71,7 @@ def try_whole(text: str) -> None:
         "command: " + "'{a}'" * 5000 + "\ngrid: {a: 1}\n",
         "command: " + "$(" * 50_000 + "\ngrid: {a: 1}\n",
         "command: x\nexclude: [" + ", ".join(f"x{n} > 1" for n in range(5000)) + "]\ngrid: {a: 1}\n",
-        "command: x\ngrid: {a: [" + "1, " * 200_000 + "]}\n",
+        "command: x\ngrid: {a: [" + "1, " * 50_000 + "]}\n",
         "command: x\ngrid: {a: {range: [0, 9000000]}}\n",
         "command: x\ngrid: {a: [{c: {m: {range: [0, 9000000]}}}, {c: {m: [1]}}]}\n",
         "command: x\ngrid: [" + "{a: [1, 2]}, " * 5_000 + "]\n",
@@ -98,8 +98,8 @@ def test_files_made_to_hurt(text: str) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.process_time() - begin < 20
-    assert peak < 500_000_000
+    assert time.process_time() - begin < 10
+    assert peak < 200_000_000
 
 
 def test_a_billion_laughs_are_refused_by_line() -> None:
