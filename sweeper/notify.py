@@ -294,7 +294,7 @@ def _post(url: str, event: str, payload: Mapping[str, Any]) -> str:
                 return failure
         except (OSError, HTTPException, ValueError) as error:
             failure = f"{parts.scheme}://{parts.hostname}: {getattr(error, 'reason', error)}"
-            if "is refused" in failure:
+            if "is refused" in failure or "certificate verify failed" in failure:  # it will be no better in a moment
                 return failure
     return f"{failure} ({TRIES} tries)"
 
