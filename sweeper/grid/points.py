@@ -86,7 +86,8 @@ class Points:
         self.names = tuple(dict.fromkeys(name for block in self.blocks for name in block.product.names))
         always = [block.product.always for block in self.blocks]
         self.always = frozenset.intersection(*always) if always else frozenset()
-        self.varying = tuple(name for name in self.names if self._varies(name))
+        axes = [{name: axis for axis in block.product.axes for name in axis.names} for block in self.blocks]
+        self.varying = tuple(name for name in self.names if self._varies(name, axes))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -118,13 +119,13 @@ class Points:
     def _find(self, keys: Mapping[str, str]) -> int | None:
         return _find(self.blocks, self._ends, keys)
 
-    def _varies(self, name: str) -> bool:
+    def _varies(self, name: str, axes: list[dict[str, Options]]) -> bool:
+        """``axes`` holds for each block the axis of each name: to search it for each of them would take the square."""
         values: set[str] = set()
-        for block in self.blocks:
+        for block, axis_of in zip(self.blocks, axes, strict=True):
             if name not in block.product.always:
                 return True
-            axis = next(axis for axis in block.product.axes if name in axis.names)
-            for option in axis:
+            for option in axis_of[name]:
                 values.add(canonical(option[name].value))
                 if len(values) > 1:
                     return True
