@@ -168,17 +168,21 @@ def test_too_many_failures_stop_the_sweep(shop: Workshop) -> None:
 def test_ten_launches_at_the_same_instant_are_one_scheduler(shop: Workshop) -> None:
     shop.file.write_text(counted(UNTIL_GO, "{range: [0, 4]}") + "gpus: 0\n")
     program = (
-        "import sys, time\nfrom sweeper import launch\n"
+        "import sys\nfrom sweeper import launch\n"
         "plan = launch.plan(sys.argv[1], launch.Options(parallel=2))\n"
-        "while time.time() < float(sys.argv[2]): pass\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"  # until the gate is closed, of which they all have the other end
         "print(launch.carry_out(plan).woken)\n"
     )
     root = str(Path(__file__).parents[1])
-    argv = [sys.executable, "-c", program, str(shop.file), str(time.time() + 2.5)]
-    ten = [
-        subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for _ in range(10)
-    ]
+    argv = [sys.executable, "-c", program, str(shop.file)]
+    env = {**os.environ, "PYTHONPATH": root}
+    waiting, gate = os.pipe()
+    pipe = subprocess.PIPE
+    ten = [subprocess.Popen(argv, env=env, stdin=waiting, stdout=pipe, stderr=subprocess.STDOUT) for _ in range(10)]
+    os.close(waiting)
+    assert [one.stdout.readline() for one in ten if one.stdout] == [b"ready\n"] * 10
+    os.close(gate)
     said = [one.communicate(timeout=60)[0].decode() for one in ten]
     assert [one.returncode for one in ten] == [0] * 10, said
     assert sorted(said) == ["False\n"] + ["True\n"] * 9
