@@ -137,13 +137,23 @@ def test_what_an_older_version_was_launched_with_is_kept(shop: Workshop) -> None
 
 
 def test_a_failed_run_makes_exit_status_one(shell: Shell) -> None:
-    shell.write("command: exit {x}\ngrid: {x: [0, 3]}\ngpus: 0\n")
+    shell.write("command: 'while ! test -e end; do sleep 0.02; done; exit {x}'\ngrid: {x: [0, 3]}\ngpus: 0\n")
+    end = shell.folder / "end"
+    end.touch()
     said = shell.sweep("s.yaml", "--serial", "--here")
     assert said.code == 1
     said = shell.sweep("status", check=0)
     assert "run 2 failed: exit status 3" in said.out
     assert "sweep logs s 2" in said.out
-    assert shell.sweep("s.yaml", "--serial", check=1).out.count("run 2 failed") == 1
+    end.unlink()
+    process = shell.start("s.yaml", "--serial")
+    assert process.stdout is not None
+    while "1 running" not in (line := process.stdout.readline()):  # what ends before the first look is no news
+        assert line, "it ended"
+    end.touch()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out.count("run 2 failed") == 1
 
 
 def test_a_dry_run_changes_nothing_and_is_ready_for_a_shell(shell: Shell) -> None:
