@@ -21,7 +21,7 @@ from sweeper.store.counting import BROKEN
 from sweeper.store.db import RUN, STOP
 from sweeper.store.rebuild import LOST_LIMIT
 
-AGAIN = 5.0  # seconds until something that did not work is tried again
+AGAIN = 2.0  # seconds until something that did not work is tried again
 ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
 LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
 STALE = "its file was deleted or replaced"

@@ -27,7 +27,7 @@ from sweeper.supervisor.leasing import roomier
 if TYPE_CHECKING:
     from sweeper.lease import Waiter
 
-AGAIN = 5.0  # seconds until a lease that could not be asked for, or not be had, is asked for again
+AGAIN = 2.0  # seconds until a lease that could not be asked for, or not be had, is asked for again
 
 
 class Holding:
