@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import resource
@@ -179,6 +180,47 @@ def test_interrupted_while_it_waits(machine: StandIn, start: Callable[..., subpr
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=20) == -signal.SIGINT
     assert second.communicate()[1] == ""
+
+
+def test_a_terminal_stopped_with_ctrl_s_keeps_nobody_waiting(
+    machine: StandIn, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    holders = [start(f'{{"gpus": 1, "allowed": [{number}]}}', "bash", "-c", "echo; read -r word") for number in (0, 1)]
+    assert [line(holder) for holder in holders] == ["", ""]
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, words('{"gpus": 4}', "touch", str(tmp_path / "ran")), environment())
+    try:
+        text = b""
+        while b"waiting for GPU 0" not in text:
+            assert select.select([master], [], [], 20)[0], text
+            text += os.read(master, 4096)
+        os.write(master, b"\x13")
+        holders[0].communicate("\n")  # now it is GPU 1 that it waits for, and it can't be said
+        time.sleep(0.1)
+        holders[1].communicate("\n")
+        wait_for((tmp_path / "ran").exists)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        os.close(master)  # which ends it where it still waits
+
+
+def test_a_pipe_that_nobody_reads_keeps_nobody_waiting(
+    machine: StandIn, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    holder = start('{"gpus": 4}', "bash", "-c", "echo; read -r word")
+    assert line(holder) == ""
+    reader, writer = os.pipe()
+    os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)))
+    waiting = start('{"gpus": 1}', "echo", "ran", stderr=writer)
+    wait_for(lambda: any(claim.pid == waiting.pid for claim in claims.read_all(folder.choose())))
+    time.sleep(0.1)
+    holder.communicate("\n")
+    assert line(waiting) == "ran"
+    assert waiting.wait(timeout=20) == 0
+    assert os.get_blocking(writer), "others write there too"
+    os.close(reader)
+    os.close(writer)
 
 
 def state(pid: int) -> str:

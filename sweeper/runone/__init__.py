@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 from collections.abc import Sequence
 
 from sweeper import procs
@@ -19,6 +18,7 @@ from sweeper.model import GpuRequest
 from sweeper.runone import same
 from sweeper.runone.command import end_by, run
 from sweeper.runone.same import same_command_lock
+from sweeper.runone.voice import Voice
 
 __all__ = ["run_one", "same_command_lock"]
 
@@ -53,6 +53,7 @@ def run_one(argv: Sequence[str], request: GpuRequest, *, no_wait: bool = False, 
 
 def _lease(argv: Sequence[str], request: GpuRequest, *, no_wait: bool) -> Lease:
     waiter = Waiter(request, {"command": " ".join(argv), "pid": os.getpid()})
+    voice = Voice()
     try:
         lease = waiter.try_acquire()
         if lease is None and no_wait:
@@ -64,10 +65,11 @@ def _lease(argv: Sequence[str], request: GpuRequest, *, no_wait: bool) -> Lease:
             wait = waiter.waiting_for()
             if wait.key != said:
                 said = wait.key
-                print(f"sweep: waiting for {wait.lasting}", file=sys.stderr, flush=True)
+                voice.say(f"sweep: waiting for {wait.lasting}")
             seconds = waiter.timeout()
             poller.poll(None if seconds is None else seconds * 1000 + 0.5)
             lease = waiter.try_acquire()
         return lease
     finally:
         waiter.close()
+        voice.close()
