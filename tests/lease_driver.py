@@ -2,6 +2,7 @@
 
 Prints one JSON object a line: ``waiting`` whenever the cause changes, ``got`` once. A line ``release`` ends it; with
 ``child`` it first starts a program that inherits the lease, ``closes`` it, or ``hides`` altogether, and says its pid.
+SIGUSR1 makes it stand still until SIGUSR2, and nothing shows it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import pwd
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,8 @@ def main() -> None:
     waiter = Waiter(
         request, {"command": asked.get("command", "python train.py"), "pid": os.getpid()}, Path(asked["folder"])
     )
+    signal.signal(signal.SIGUSR1, lambda *_: signal.sigwait([signal.SIGUSR2]))
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     say(event="queued", claim=waiter.claim.name)
     lease = wait_with(waiter)
     waiter.close()

@@ -9,15 +9,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from lease_waiting import lease_of, refused
 
 from sweeper import gpus
 from sweeper.errors import SweepError
-from sweeper.lease import Waiter, claims, evidence, refusals
+from sweeper.lease import Waiter, claims, evidence, refusals, silence
 from sweeper.lease import waiter as waiter_module
+from tests.conftest import wait_for
 
 if TYPE_CHECKING:
     from lease_processes import Drivers
@@ -83,6 +84,65 @@ def test_those_behind_two_that_are_stopped_come_to_know(
     sleepers[0].send_signal(signal.SIGCONT)
     lease_of(ahead[0]).close()
     lease_of(ahead[1]).close()
+
+
+def freeze_by_signal(pid: int) -> Callable[[], None]:
+    os.kill(pid, signal.SIGUSR1)
+    return lambda: os.kill(pid, signal.SIGUSR2)
+
+
+def freeze_as_docker_does(pid: int) -> Callable[[], None]:
+    """By the control group's freezer (version 1), where we may."""
+    group = Path(f"/sys/fs/cgroup/freezer/sweep-test-{os.getpid()}-{pid}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no freezer here: {error}")
+    (group / "cgroup.procs").write_text(str(pid))
+    (group / "freezer.state").write_text("FROZEN")
+    wait_for(lambda: (group / "freezer.state").read_text() == "FROZEN\n")
+
+    def thaw() -> None:
+        (group / "freezer.state").write_text("THAWED")
+        (group.parent / "cgroup.procs").write_text(str(pid))
+        wait_for(lambda: (group / "cgroup.procs").read_text() == "")
+        group.rmdir()
+
+    return thaw
+
+
+@pytest.mark.parametrize("freeze", [freeze_by_signal, freeze_as_docker_does])
+def test_a_frozen_waiter_is_passed_over_and_keeps_its_place(
+    driver: Drivers, waiter: Callable[..., Waiter], monkeypatch: pytest.MonkeyPatch, freeze: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(silence, "PATIENCE", 1.0)
+    monkeypatch.setattr(silence, "SOON", 0.2)
+    lease, other = lease_of(waiter(allowed=(0,))), lease_of(waiter(allowed=(1,)))
+    first = driver(request={"allowed": (0,)})
+    first.hear("waiting")
+    thaw = freeze(first.pid)
+    try:
+        both, second, third = waiter(allowed=(0, 1), count=2), waiter(allowed=(0,)), waiter(allowed=(0,))
+        assert all(map(refused, [both, second, third]))
+        lease.close()
+        begun = time.monotonic()
+        told = f"process {first.pid} does not answer and is passed over"
+        wait_for(lambda: both.try_acquire() or told in both.waiting_for().text)
+        assert time.monotonic() - begun > 0.9, "it has its time first"
+        other.close()
+        lease = lease_of(both)
+        monkeypatch.setattr(silence, "PATIENCE", 60.0)
+        lease.close()
+        lease = lease_of(second)  # who finds it out at once, since another has
+        assert refused(third)
+    finally:
+        thaw()
+    first.hear("waiting", containing="held by ")
+    lease.close()
+    first.hear("got")
+    assert refused(third)
+    first.release()
+    lease_of(third).close()
 
 
 def test_looking_only_whether_the_first_are_stopped_reads_no_claims(

@@ -1,4 +1,5 @@
-"""The roll: what each claim is at one moment. It waits, it waits but is stopped, it holds GPUs, or it is over.
+"""The roll: what each claim is at one moment. It waits, it waits but is stopped or does not answer, it holds GPUs, or
+it is over.
 
 What is over is forgotten once nothing of it is left (remains.py).
 """
@@ -6,7 +7,7 @@ What is over is forgotten once nothing of it is left (remains.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sweeper import procs
@@ -15,28 +16,43 @@ from sweeper.lease import claims
 from sweeper.lease.claims import Claim
 from sweeper.lease.evidence import Use
 
+STOPPED, SILENT = "is stopped and passed over", "does not answer and is passed over"
+
 
 class Roll:
     """``found`` are all claims, ``queue`` those that wait, both in order of arrival; ``held`` are the holders by UUID.
 
-    ``own`` is the claim of who asks: whoever looks is not stopped.
+    ``own`` is the claim of who asks: whoever looks is not stopped. ``silent`` tells who does not answer.
     """
 
-    def __init__(self, found: Sequence[Claim], own: str = "") -> None:
+    def __init__(
+        self, found: Sequence[Claim], own: str = "", silent: Callable[[Claim], bool] = lambda _claim: False
+    ) -> None:
         self.found = found
+        self._silent = silent
         self.queue = [claim for claim in found if claim.live and claim.state == claims.WAITING]
         self.held: dict[str, list[Claim]] = {}
         for claim in found:
             if claim.live and claim.state == claims.HOLDING:
                 for uuid in claim.gpus:
                     self.held.setdefault(uuid, []).append(claim)
-        self._goes = {own: True}
+        self._hindered = {own: ""}
 
     def goes(self, claim: Claim) -> bool:
-        """Whether who waits goes on when his turn comes: he is not stopped."""
-        known = self._goes.get(claim.name)
+        """Whether who waits goes on when his turn comes."""
+        return not self.hindered(claim)
+
+    def runs(self, claim: Claim) -> bool:
+        """The same, but for those who only do not answer."""
+        return self.hindered(claim) != STOPPED
+
+    def hindered(self, claim: Claim) -> str:
+        """What keeps who waits from going on when his turn comes, in words; '' for nothing."""
+        known = self._hindered.get(claim.name)
         if known is None:
-            known = self._goes[claim.name] = not procs.stopped(claim.pid, claim.ticks)
+            stopped = procs.stopped(claim.pid, claim.ticks)
+            known = STOPPED if stopped else SILENT if self._silent(claim) else ""
+            self._hindered[claim.name] = known
         return known
 
     def forget_the_dead(self, folder: Path, uses: Mapping[str, Use]) -> None:

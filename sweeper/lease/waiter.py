@@ -27,6 +27,7 @@ from sweeper.lease.claims import Claim
 from sweeper.lease.hold import Lease, Refused, take
 from sweeper.lease.refusals import Refusals, nobody
 from sweeper.lease.roll import Roll
+from sweeper.lease.silence import Silence
 from sweeper.lease.wake import LOOK, NEWS, TURN, Wake, send
 from sweeper.lease.words import Wait
 from sweeper.model import GpuRequest
@@ -103,6 +104,7 @@ class Waiter:
         self._wait = Wait("its turn", "")
         self._poked: dict[str, float] = {}
         self._refused = Refusals()
+        self._silence = Silence()
 
     # -- what a loop needs -------------------------------------------------------------------------------------
 
@@ -160,7 +162,7 @@ class Waiter:
             os.close(self._descriptor)
             self._descriptor, _ = claims.create(self.folder, self.claim, self.claim.name)
             found = claims.read_all(self.folder, self._over)
-        return Roll(found, self.claim.name)
+        return Roll(found, self.claim.name, self._silence.of)
 
     def _look(self, *, told: bool) -> Lease | bool:
         """The lease; else whether it is worth looking once more at once."""
@@ -173,11 +175,16 @@ class Waiter:
             uuid for uuid in self.claim.allowed if not held.get(uuid) or turns.may_join(self.claim, held[uuid])
         ]
         known = [uuid for uuid in self._gpus if uuid not in bad]
-        chosen = self.claim.name in turns.plan(now.queue, held, known, turns.anything, now.goes)
+        claimed = turns.plan(now.queue, held, known, turns.anything, now.runs)
+        due = [claim for claim in turns.before(self.claim, now.queue) if claim.name in claimed]
+        late = self._silence.see(due)
+        if self._silence:
+            claimed = turns.plan(now.queue, held, known, turns.anything, now.goes)
+        chosen = self.claim.name in claimed
         # Otherwise others are in the way, and whoever of them leaves will say so, or whoever is first.
         asks = chosen or any(ranks[uuid] == 0 for uuid in open_to_us)
         uses: dict[str, evidence.Use] | None = None
-        if asks or self._new or told:
+        if asks or self._new or told or late:
             self._new = False
             uses = evidence.look(devices.all_gpus(load=False), now.found)
             self._gpus.update({uuid: use.gpu for uuid, use in uses.items()})
@@ -188,9 +195,12 @@ class Waiter:
                     now.forget_the_dead(self.folder, uses)
                 return lease or True
             self._tell(plan, now.queue)
+            theirs = self._plan(now, held, bad, uses, now.runs) if self._silence else plan
+            if due and self._silence.judge(due, theirs.keys()):
+                return True
             now.forget_the_dead(self.folder, uses)
         said = {**held, **self._refused.unnamed(held)}
-        wait = words.wait(self.claim, now.queue, now.goes, said, bad, uses, self._gpus)
+        wait = words.wait(self.claim, now.queue, now.hindered, said, bad, uses, self._gpus)
         if wait.key != self._wait.key:
             self._wait = wait
         return self._sleep(now, held, uses if asks else None, ranks)
@@ -201,9 +211,10 @@ class Waiter:
         held: Mapping[str, Sequence[Claim]],
         bad: Mapping[str, str],
         uses: Mapping[str, evidence.Use],
+        goes: turns.Goes | None = None,
     ) -> dict[str, tuple[str, ...]]:
         machine = [uuid for uuid in uses if uuid not in bad]
-        return turns.plan(now.queue, held, machine, lambda *about: evidence.fits(uses, *about), now.goes)
+        return turns.plan(now.queue, held, machine, lambda *about: evidence.fits(uses, *about), goes or now.goes)
 
     def _take(self, uuids: Sequence[str], now: Roll, uses: Mapping[str, evidence.Use]) -> Lease | None:
         taken = take(self.folder, uuids, self.claim.per_gpu)
@@ -264,8 +275,9 @@ class Waiter:
             seconds = min(seconds, _LADDER[self._steps])
             self._steps += 1
         moment = time.monotonic()
-        self._again = self._due = min(moment + seconds, self._refused.next())
-        self._near = near if any(rank < 2 * NEAREST for rank in ranks.values()) else []
+        close = any(rank < 2 * NEAREST for rank in ranks.values())
+        self._again = self._due = min(moment + seconds, self._refused.next(), self._silence.next(close=close))
+        self._near = near if close else []
         if self._near:
             self._again = min(self._due, moment + DRIVER)
         return any(not claims.held(self.folder, name) for name in new)

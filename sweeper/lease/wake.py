@@ -21,6 +21,7 @@ _CLOSED = 0x008 | 0x400  # IN_CLOSE_WRITE | IN_DELETE_SELF
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # the values of IN_NONBLOCK and IN_CLOEXEC
 _EVENT = struct.Struct("iIII")
 _NAME = re.compile(r"^[0-9a-f]{16}$")
+_ROOM, _SOCKETS = 600, 8  # letters, and sockets to send them by: net.unix.max_dgram_qlen is 10 or 512
 _LETTERS = 64  # that are read at once: anybody may send any number
 # What waiters tell each other: look at once; it is your turn, as far as I see, and only the driver can have told you;
 # what you wait for has changed, but it is not your turn: look when you find the time.
@@ -145,6 +146,29 @@ def send(letter: bytes, names: Iterable[str]) -> None:
                     sender.sendto(letter, _address(name))
                 except OSError:
                     continue  # it is over, or has a letter waiting, or lives in another network namespace
+
+
+def is_full(name: str) -> bool:
+    """Whether the mailbox of this name takes no further letter; one that does has one more piece of news."""
+    return _post(name, 1) is False
+
+
+def fill(name: str) -> bool:
+    """Fill a mailbox; False where it can't be reached, or is emptied as fast. Each socket has few letters under way."""
+    return any(_post(name, _ROOM) is False and is_full(name) for _ in range(_SOCKETS))
+
+
+def _post(name: str, most: int) -> bool | None:
+    """Send news up to so many times, by a socket of its own: False when no more fits, None where nobody is there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
+        for _ in range(most if _NAME.match(name) else 0):
+            try:
+                sender.sendto(NEWS, _address(name))
+            except BlockingIOError:
+                return False
+            except OSError:
+                return None
+    return True
 
 
 def _address(name: str) -> str:

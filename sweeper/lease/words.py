@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper import moments
@@ -11,7 +11,9 @@ from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
 from sweeper.lease.evidence import Use
 
-_LOOKED_AT = 8  # of those before, whether they are stopped
+_LOOKED_AT = 8  # of those before, whether they go on
+# What keeps who waits from going on when his turn comes, in words; '' for nothing.
+Hindered = Callable[[Claim], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Wait:
 def wait(
     claim: Claim,
     queue: Sequence[Claim],
-    goes: turns.Goes,
+    hindered: Hindered,
     held: Mapping[str, Sequence[Claim]],
     bad: Mapping[str, str],
     uses: Mapping[str, Use] | None,
@@ -61,7 +63,7 @@ def wait(
             key = cause[1] if not blocked else key
             blocked.append(name)
     earlier = turns.before(claim, queue)
-    behind = _behind(earlier, goes) if earlier else ""
+    behind = _behind(earlier, hindered) if earlier else ""
     if not earlier and claim.keep_free and len(claim.allowed) - len(blocked) >= claim.count:
         text = f"more free GPUs: keep_free leaves {claim.keep_free} to others"
         return Wait(text, text)
@@ -110,10 +112,11 @@ def holder(claim: Claim) -> str:
     return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, {moments.mark(claim.since)})"
 
 
-def _behind(earlier: Sequence[Claim], goes: turns.Goes) -> str:
-    stopped = [claim for claim in earlier[:_LOOKED_AT] if not goes(claim)]
-    who = f"{evidence.user(stopped[0].uid)}'s process {stopped[0].pid}" if stopped else ""
-    note = f", of whom {who} is stopped and passed over" if stopped else ""
+def _behind(earlier: Sequence[Claim], hindered: Hindered) -> str:
+    passed = next((claim for claim in earlier[:_LOOKED_AT] if hindered(claim)), None)
+    note = ""
+    if passed is not None:
+        note = f", of whom {evidence.user(passed.uid)}'s process {passed.pid} {hindered(passed)}"
     return f"its turn behind {len(earlier)} other{'s' if len(earlier) > 1 else ''} ({_users(earlier)}){note}"
 
 

@@ -314,10 +314,10 @@ def holders(data: bytes) -> None:
     claim = claims.Claim(**fields, name="claim-a", uid=65534, live=True)
     now = roll.Roll([claim, _OWN], _OWN.name)
     goes = now.goes
-    wait = words.wait(_OWN, [claim, _OWN], goes, {"GPU-0": [claim]}, {}, None, {"GPU-0": _GPU})
+    wait = words.wait(_OWN, [claim, _OWN], now.hindered, {"GPU-0": [claim]}, {}, None, {"GPU-0": _GPU})
     told = [words.holder(claim), wait.text, wait.lasting, *moments.folded(wait.note).split("\r\n")]
     uses = evidence.look([_GPU], [claim])
-    words.wait(_OWN, [claim, _OWN], goes, {}, {"GPU-0": "it is no file"}, uses, {"GPU-0": _GPU})
+    words.wait(_OWN, [claim, _OWN], now.hindered, {}, {"GPU-0": "it is no file"}, uses, {"GPU-0": _GPU})
     turns.plan([claim, _OWN], {}, ["GPU-0"], turns.anything, goes)
     turns.before(_OWN, [claim, _OWN])
     row = gpus._row(_GPU, uses["GPU-0"], now)
