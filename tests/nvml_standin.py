@@ -38,6 +38,7 @@ class StandIn:
         self.library = library
         self.file = file
         self.init = 0
+        self.generation = 0  # of the driver: another number is another driver
         self.gpus = [StandInGpu(f"GPU-{uuid.uuid4()}") for _ in range(count)]
         self.save()
 
@@ -46,7 +47,7 @@ class StandIn:
         return [gpu.uuid for gpu in self.gpus]
 
     def save(self) -> None:
-        lines = [f"init\t{self.init}"]
+        lines = [f"init\t{self.init}\t{self.generation}"]
         for number, gpu in enumerate(self.gpus):
             lines.append(f"gpu\t{gpu.uuid}\t{gpu.name}\t{gpu.total}\t{gpu.used}\t{gpu.load}\t{int(gpu.lost)}")
             lines += [f"proc\t{number}\t{pid}\t{size}" for pid, size in gpu.processes.items()]

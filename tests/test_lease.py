@@ -292,6 +292,21 @@ def test_a_gpu_that_vanishes_is_not_given(waiter: Callable[..., Waiter], machine
     assert last.waiting_for().text == "GPU 1, which the driver no longer shows"
 
 
+def test_a_waiter_outlives_a_restart_of_the_driver(driver: Drivers, machine: StandIn) -> None:
+    holder = driver(request={"count": 4})
+    holder.hear("got")
+    one = driver()
+    one.hear("waiting")
+    machine.init = 9
+    machine.generation = 1
+    machine.save()
+    holder.release()
+    one.hear("waiting", containing="the driver")
+    machine.init = 0
+    machine.save()
+    one.hear("got")
+
+
 def test_killed_holder_frees_and_waiters_are_served_in_order(driver: Drivers, machine: StandIn) -> None:
     holder = driver(request={"count": 4})
     holder.hear("got")

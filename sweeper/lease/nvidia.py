@@ -17,13 +17,18 @@ def read(*, load: bool) -> Machine:
     """Every GPU that the driver shows, MIG instances in place of the GPUs that are cut into them.
 
     No driver, no library, one that fails to start: no GPUs, and the reason. A GPU that falls off the bus is left out.
+    A driver that was started again makes whatever the library knew worthless: then it is started again, too, once.
     """
     import pynvml as nvml
 
+    fresh = not _started
     try:
         _start(nvml)
         count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError as error:
+        stop()
+        if not fresh:
+            return read(load=load)
         absent = isinstance(error, (nvml.NVMLError_LibraryNotFound, nvml.NVMLError_DriverNotLoaded))
         kernel = _kernel()
         return Machine((), f"NVIDIA's driver: {str(error).rstrip('.')}{kernel}", broken=bool(kernel) or not absent)
@@ -39,6 +44,9 @@ def read(*, load: bool) -> Machine:
                 gpus += [_gpu(nvml, instance, index, load=False, mig=True) for instance in instances]
         except nvml.NVMLError as error:
             trouble.append(f"GPU {index}: {error}")
+    if trouble and not gpus and not fresh:
+        stop()
+        return read(load=load)
     return Machine(tuple(gpus), "; ".join(trouble), broken=bool(trouble))
 
 

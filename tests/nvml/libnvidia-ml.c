@@ -1,7 +1,8 @@
 /* A stand-in for NVIDIA's management library, as much of it as the tests need.
  *
  * The file named by STANDIN_GPUS is read again at each call; its lines, fields separated by tabs:
- *   init CODE                             what nvmlInit returns
+ *   init CODE GENERATION                  what nvmlInit returns; the driver is another one whenever GENERATION changes,
+ *                                         and answers those alone who have called nvmlInit since
  *   gpu  UUID NAME TOTAL USED LOAD LOST   LOST 1: it has fallen off the bus; bytes and percent
  *   proc GPU PID BYTES                    a process on a whole GPU (its number)
  *   mig  GPU UUID TOTAL USED              an instance of a GPU in MIG mode
@@ -12,14 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID = 2, NOT_FOUND = 6, SMALL = 7, LOST = 15, LINES = 1024, FIELD = 96 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID = 2, NOT_FOUND = 6, SMALL = 7, DRIVER_GONE = 999, LOST = 15, LINES = 1024, FIELD = 96 };
 #define RESERVED 600000000ULL
 
 typedef struct { char kind[16]; char field[6][FIELD]; int fields; } line_t;
 typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } process_t;
 
 static line_t lines[LINES];
-static int count;
+static int count, started = -1;
 
 static void load(void) {
     char text[1024], *rest, *word;
@@ -47,6 +48,14 @@ static line_t *nth(const char *kind, int number) {
         if (is(at, kind) && number-- == 0) return &lines[at];
     return NULL;
 }
+
+static int generation(void) {
+    line_t *line = nth("init", 0);
+    return line && line->fields > 1 ? atoi(line->field[1]) : 0;
+}
+
+/* What a call that needs the driver returns before anything else; nvmlInit counts the starts, as the real one does. */
+static int answers(void) { return started < 0 ? UNINITIALIZED : started == generation() ? SUCCESS : DRIVER_GONE; }
 
 static line_t *device(void *handle) {
     load();
@@ -93,11 +102,13 @@ int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     load();
     line_t *line = nth("init", 0);
-    return line ? atoi(line->field[0]) : SUCCESS;
+    int code = line ? atoi(line->field[0]) : SUCCESS;
+    if (code == SUCCESS && started < 0) started = generation();
+    return code;
 }
 
 int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
-int nvmlShutdown(void) { return SUCCESS; }
+int nvmlShutdown(void) { started = -1; return SUCCESS; }
 
 const char *nvmlErrorString(int code) {
     return code == 9 ? "Driver Not Loaded" : code == 18 ? "Driver/library version mismatch" : "some error";
@@ -107,12 +118,13 @@ int nvmlDeviceGetCount_v2(unsigned *found) {
     load();
     *found = 0;
     for (int at = 0; at < count; at++) *found += is(at, "gpu");
-    return SUCCESS;
+    return answers();
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
     load();
     line_t *line = nth("gpu", (int)index);
+    if (answers() != SUCCESS) return answers();
     if (!line) return INVALID;
     *handle = (void *)(line - lines + 1);
     return lost(line) ? LOST : SUCCESS;
