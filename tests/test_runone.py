@@ -8,6 +8,7 @@ import pty
 import resource
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,15 @@ except SweepError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
+
+# The same with a folder of locks of its own, which a test may remove.
+APART = f"""
+from pathlib import Path
+from sweeper.lease import folder
+folder.ADMINISTRATORS, folder.PARENTS = Path(os.environ["APART"], "none"), (Path(os.environ["APART"]),)
+folder._shared = lambda _parent: True
+sys.argv[:] = sys.argv[2:]
+{PROGRAM}"""
 
 
 RUN = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -221,6 +231,27 @@ def test_a_pipe_that_nobody_reads_keeps_nobody_waiting(
     assert os.get_blocking(writer), "others write there too"
     os.close(reader)
     os.close(writer)
+
+
+def test_the_folder_of_the_locks_goes_away_while_it_waits(
+    machine: StandIn, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APART", str(tmp_path))
+    locks = tmp_path / folder.NAME
+    holder = start('{"gpus": 4}', "sh", "-c", "echo; read -r word", before=APART)
+    assert line(holder) == ""
+    first = start('{"gpus": 4}', "sh", "-c", "echo ran; read -r word", before=APART)
+    assert "waiting for" in line(first, error=True)
+    (name,) = [claim.name for claim in claims.read_all(locks) if claim.pid == first.pid]
+    second = start('{"gpus": 1}', "echo", "ran", before=APART)
+    assert "waiting for" in line(second, error=True)
+    shutil.rmtree(locks)
+    holder.communicate("\n")
+    assert line(first) == "ran", line(first, error=True)
+    assert [claim.name for claim in claims.read_all(locks) if claim.pid == first.pid] == [name], "it kept its place"
+    first.communicate("\n")
+    assert line(second) == "ran"
+    assert (first.returncode, second.wait(timeout=20)) == (0, 0)
 
 
 def state(pid: int) -> str:

@@ -37,6 +37,7 @@ DRIVER = 5.0  # seconds between two readings of what only the driver, or only /p
 BLIND = 0.5  # seconds between two looks of the first in line where the kernel could not be asked to wake it
 LATER = 2.0  # seconds until those further back look who holds the GPUs now
 SAFETY = 60.0  # seconds between two looks of the first; the further back, the more
+_MOVES = 5  # times in a row that the folder may be removed while it is made again
 _LADDER = (0.001, 0.004, 0.02, 0.1, 0.5)  # seconds after being woken: drivers and locks are let go a moment later
 
 
@@ -60,7 +61,8 @@ class Waiter:
         asked = asking.resolve(request, asking.visible(environment, machine.gpus), machine)
         if asked.count == 0:
             raise InputError("a run without GPUs needs no lease")
-        self.folder = places.choose() if folder is None else folder
+        self._choose = places.choose if folder is None else lambda: folder
+        self.folder = self._choose()
         self._over: dict[str, Claim] = {}
         self._gpus = {gpu.uuid: gpu for gpu in machine.gpus}  # all that were ever seen
         roll.refuse_nested(self.folder, environment)
@@ -156,11 +158,21 @@ class Waiter:
     # -- one look at the queue ---------------------------------------------------------------------------------
 
     def _read(self) -> Roll:
+        for _ in range(_MOVES):
+            try:
+                return self._read_once()
+            except (FileNotFoundError, NotADirectoryError):  # the whole folder is gone
+                self.folder = self._choose()
+                self._wake.move(self.folder)
+        return self._read_once()
+
+    def _read_once(self) -> Roll:
         found = claims.read_all(self.folder, self._over)
         if self._descriptor >= 0 and not any(claim.name == self.claim.name for claim in found):
             # Somebody removed our file: without it nobody knows that we wait.
+            descriptor, _ = claims.create(self.folder, self.claim, self.claim.name)
             os.close(self._descriptor)
-            self._descriptor, _ = claims.create(self.folder, self.claim, self.claim.name)
+            self._descriptor = descriptor
             found = claims.read_all(self.folder, self._over)
         return Roll(found, self.claim.name, self._silence.of)
 

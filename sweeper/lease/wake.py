@@ -92,6 +92,11 @@ class Wake:
                 self._watched[name] = watch
         return new
 
+    def move(self, folder: Path) -> None:
+        """The claims are in another folder from now on, or in another one of that name."""
+        self.claims(())
+        self.folder = folder
+
     def close(self) -> None:
         for descriptor in list(self._processes.values()):
             self._forget(descriptor)
