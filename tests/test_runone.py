@@ -326,6 +326,21 @@ def test_ctrl_z_of_the_terminal_gives_the_shell_its_prompt() -> None:
     os.close(master)
 
 
+def test_orphans_that_end_are_let_go_of(start: Callable[..., subprocess.Popen[str]]) -> None:
+    script = "for i in 1 2 3 4 5 6; do (sh -c 'echo orphan' &); done; read -r word; exit 7"
+    process = start("{}", "sh", "-c", script)
+    assert [line(process) for _ in range(6)] == ["orphan"] * 6
+    wait_for(lambda: len(children(process.pid)) == 1, what="the end of the zombies")
+    process.communicate("\n")
+    assert process.returncode == 7
+
+
+def test_an_orphan_that_has_ended_is_nothing_left(machine: StandIn) -> None:
+    done = run('{"gpus": 1}', "sh", "-c", "(true &); read -r word; sleep 0.1", input="\n")
+    assert done.returncode == 0, done.stderr
+    assert [claim for claim in claims.read_all(folder.choose()) if set(claim.allowed) & set(machine.uuids)] == []
+
+
 def test_a_parent_that_ignores_the_ends_of_its_children(start: Callable[..., subprocess.Popen[str]]) -> None:
     code = f"import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); {RUN}"
     assert start("{}", "sh", "-c", "exit 7", before=code).wait(timeout=20) == 7

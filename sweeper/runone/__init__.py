@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 from collections.abc import Sequence
 
 from sweeper import procs
@@ -16,7 +17,7 @@ from sweeper.errors import BusyError, InputError
 from sweeper.lease import Lease, Waiter
 from sweeper.model import GpuRequest
 from sweeper.runone import same
-from sweeper.runone.command import end_by, run
+from sweeper.runone.command import end_by, reap, run
 from sweeper.runone.same import same_command_lock
 from sweeper.runone.voice import Voice
 
@@ -41,11 +42,14 @@ def run_one(argv: Sequence[str], request: GpuRequest, *, no_wait: bool = False, 
         same.check(argv)  # it may have been started otherwise while we waited
     procs.prctl(procs.PR_SET_CHILD_SUBREAPER, 1)  # so that the lease knows whether anything is left of it
     variables = {} if lease is None else lease.environment
-    status = run(argv, {**os.environ, **variables}, kept + ([] if lease is None else lease.fds))
+    status, fault = run(argv, {**os.environ, **variables}, kept + ([] if lease is None else lease.fds))
     if lease is not None:
+        reap()
         lease.close()
     for descriptor in kept:
         os.close(descriptor)
+    if fault:  # said now, since a terminal may keep whoever writes waiting
+        print(fault, file=sys.stderr)
     if os.WIFSIGNALED(status):
         end_by(os.WTERMSIG(status))
     return os.waitstatus_to_exitcode(status)

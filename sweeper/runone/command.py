@@ -32,8 +32,9 @@ _HIGH = 100  # the descriptors that the command inherits have no lower numbers, 
 _FAILED, _NOT_FOUND = 126, 127  # what shells exit with for a command that cannot be run, or is not there
 
 
-def run(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int]) -> int:
-    """Start the command, which inherits ``keep``, pass on to it what is sent to us, and give its wait status."""
+def run(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int]) -> tuple[int, str]:
+    """Start the command, which inherits ``keep``, pass on to it what is sent to us, and give its wait status, and what
+    there is to say: why it could not be started."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the kernel would tell nobody how the command ended
@@ -60,9 +61,8 @@ def run(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int]) -> int
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if failed:
         number = int(failed)
-        print(f"sweep: {argv[0]}: {os.strerror(number)}", file=sys.stderr)
-        return (_NOT_FOUND if number == errno.ENOENT else _FAILED) << 8
-    return status
+        return (_NOT_FOUND if number == errno.ENOENT else _FAILED) << 8, f"sweep: {argv[0]}: {os.strerror(number)}"
+    return status, ""
 
 
 def _become(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int], mask: Iterable[int]) -> None:
@@ -78,15 +78,27 @@ def _become(argv: Sequence[str], env: Mapping[str, str], keep: Sequence[int], ma
     os.execvpe(argv[0], list(argv), dict(env))
 
 
+def reap() -> None:
+    """Let go of those that we adopted and that have ended: the table of processes holds only so many, and the lease
+    would take them for something that is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
 def _wait(pid: int) -> int:
     """Until the command is gone. What the terminal sends reaches the whole group: only what a process sent to us is
-    passed on (si_code: sigaction(2))."""
+    passed on (si_code: sigaction(2)). What the command leaves behind comes to us, and is reaped on the way."""
     while True:
-        changed, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
-        if changed and not os.WIFSTOPPED(status):
-            return status
-        if changed and os.WSTOPSIG(status) in _STOPPING:
-            _stop(os.WSTOPSIG(status))
+        changed = -1
+        while changed:
+            changed, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            if changed == pid and not os.WIFSTOPPED(status):
+                return status
+            if changed == pid and os.WSTOPSIG(status) in _STOPPING:
+                _stop(os.WSTOPSIG(status))
         info = signal.sigwaitinfo(_HEARD)
         if info.si_signo != signal.SIGCHLD and (info.si_code <= 0 or info.si_signo not in _TERMINALS):
             os.kill(pid, info.si_signo)  # not waited for yet: the pid is still its own
