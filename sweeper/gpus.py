@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper import moments
 from sweeper.errors import SweepError
-from sweeper.lease import claims, devices, evidence, guard
+from sweeper.lease import claims, devices, evidence, hold, lockers
 from sweeper.lease import folder as places
 from sweeper.lease.asking import Asked, resolve, visible, why_none
 from sweeper.lease.claims import Claim
-from sweeper.lease.devices import Gpu, GpuProcess, all_gpus, machine
+from sweeper.lease.devices import Gpu, GpuProcess, Machine, all_gpus, machine
 from sweeper.lease.remains import Seen
 from sweeper.lease.roll import Roll
 from sweeper.moments import duration
@@ -75,7 +76,9 @@ class Process:
 class GpuRow:
     """One GPU: who holds it, who else is on it, who waits for it in which order. Memory is in bytes.
 
-    ``state`` is ``free``, ``held``, ``shared`` or ``busy`` (with processes outside our locks, by the default measure).
+    ``state`` is ``free``, ``held``, ``shared``, ``busy`` (with processes outside our locks, by the default measure),
+    ``unusable`` (its lock cannot be taken) or ``lost`` (its driver does not reach it, nor tell its UUID: a holder shown
+    there holds one of those that are lost); ``note`` says more of these, and who has a lock without a claim.
     """
 
     index: int
@@ -89,6 +92,7 @@ class GpuRow:
     holders: list[Holder]
     others: list[Process]
     queue: list[Holder]
+    note: str = ""
 
 
 def snapshot(folder: Path | None = None) -> list[GpuRow]:
@@ -97,23 +101,24 @@ def snapshot(folder: Path | None = None) -> list[GpuRow]:
     Claims are read one after the other: of a GPU that changes hands meanwhile the old and the new holder may both be
     seen, or a lock without a name. Then it is looked again, so that what lasts is shown as it is, and nothing else.
     """
-    gpus = devices.all_gpus()
-    if not gpus:
+    found = devices.machine()
+    if not found.gpus and not found.lost:
         return []
     place = places.choose() if folder is None else folder
-    rows = _look(gpus, place)
+    rows = _look(found, place)
     for _ in range(_LOOKS):
         if all(map(_settled, rows)):
             break
         time.sleep(_PAUSE)
-        rows = _look(gpus, place)
+        rows = _look(found, place)
     return rows
 
 
-def _look(gpus: Sequence[Gpu], folder: Path) -> list[GpuRow]:
+def _look(found: Machine, folder: Path) -> list[GpuRow]:
     now = Roll(claims.read_all(folder))
-    uses = evidence.look(gpus, now.found)
-    return [_row(gpu, uses[gpu.uuid], now) for gpu in gpus]
+    uses = evidence.look(found.gpus, now.found)
+    rows = [_row(gpu, uses[gpu.uuid], now, folder) for gpu in found.gpus]
+    return sorted(rows + [_lost(index, why, now, uses.keys()) for index, why in found.lost], key=lambda row: row.index)
 
 
 def _settled(row: GpuRow) -> bool:
@@ -144,17 +149,24 @@ def gpus_table(rows: list[GpuRow] | None = None) -> RenderableType:
     table.add_column("use", justify="right")
     table.add_column("state")
     table.add_column("by whom", overflow="fold")
-    colours = {"free": "green", "held": "yellow", "shared": "yellow", "busy": "red"}
+    colours = {
+        "free": "green",
+        "held": "yellow",
+        "shared": "yellow",
+        "busy": "red",
+        "unusable": "bold red",
+        "lost": "bold red",
+    }
     for row in rows:
         whom = [_held_by(holder) for holder in row.holders] + [_other(process) for process in row.others]
-        if row.state == "held" and not row.holders:
-            whom.insert(0, "somebody whose file in the folder of the locks was deleted")
+        if row.note:
+            whom.insert(0, row.note)
         table.add_row(
             Text(row.uuid if row.mig else str(row.index)),
             Text(row.name),
             Text(f"{row.memory_used / 1e9:.1f}/{row.memory_total / 1e9:.0f} GB"),
             Text("" if row.utilization is None else f"{row.utilization} %"),
-            Text(row.state, style=colours[row.state]),
+            Text(row.state, style=colours.get(row.state, "red")),
             Text("\n".join(whom)),
         )
     queue = sorted({holder.claim: holder for row in rows for holder in row.queue}.items())
@@ -184,13 +196,17 @@ def lock_problems() -> list[str]:
     return [f"GPU locks live in {place}; an administrator can give them a safer place: {places.admin_command()}"]
 
 
-def _row(gpu: Gpu, use: evidence.Use, now: Roll) -> GpuRow:
+def _row(gpu: Gpu, use: evidence.Use, now: Roll, folder: Path) -> GpuRow:
     holding = now.held.get(gpu.uuid, [])
     waiting = [claim for claim in now.queue if gpu.uuid in claim.allowed]
     others = [_process(seen, left=True) for seen, _ in use.left] + [_process(seen, left=False) for seen in use.others]
     state = "free" if not holding else "shared" if all(claim.sharing for claim in holding) else "held"
-    if not holding and guard.taken(gpu.uuid):
-        state = "held"  # by somebody whose claim was deleted
+    note = "" if holding else moments.ago(lockers.outsider(folder, gpu.uuid))
+    if note:
+        state = "held"
+    elif fault := hold.fault(folder, gpu.uuid):
+        note = claims.plain(fault)
+        state = "unusable" if not holding else state
     elif not holding and evidence.objection(_somebody(gpu), use, ()) is not None:
         state = "busy"
     return GpuRow(
@@ -205,6 +221,28 @@ def _row(gpu: Gpu, use: evidence.Use, now: Roll) -> GpuRow:
         holders=[_holder(claim, now) for claim in holding],
         others=others,
         queue=[_holder(claim, now) for claim in waiting],
+        note=note,
+    )
+
+
+def _lost(index: int, why: str, now: Roll, shown: Set[str]) -> GpuRow:
+    """A GPU that its driver counts and does not reach. Nobody knows its UUID: whoever names one that is not shown may
+    mean this one."""
+    holding = {claim.name: claim for uuid, found in now.held.items() if uuid not in shown for claim in found}
+    waiting = [claim for claim in now.queue if not shown >= set(claim.allowed)]
+    return GpuRow(
+        index=index,
+        uuid="",
+        name="?",
+        mig=False,
+        state="lost",
+        memory_total=0,
+        memory_used=0,
+        utilization=None,
+        holders=[_holder(claim, now) for claim in holding.values()],
+        others=[],
+        queue=[_holder(claim, now) for claim in waiting],
+        note=f"the driver says: {claims.plain(why)}",
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import pytest
 
 from sweeper import gpus, launch
 from sweeper.errors import InputError, SpecError
-from sweeper.lease import claims, devices, evidence, remains, turns
+from sweeper.lease import claims, devices, evidence, folder, remains, turns
 from sweeper.lease.claims import WAITING, Claim
 from sweeper.lease.devices import Gpu, Machine
 from sweeper.model import GpuRequest
@@ -448,6 +449,95 @@ def test_a_gpu_that_changes_hands_is_looked_at_again(
     assert [(row.state, row.holders) for row in gpus.snapshot(locks)[:2]] == [("held", []), ("free", [])]
     lease.close()
     waiter.close()
+
+
+def shown(locks: Path) -> str:
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(gpus.gpus_table(gpus.snapshot(locks)))
+    console.file.close()
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "it is no ordinary file"),
+        (lambda path: os.symlink("/etc/passwd", path), "it is a symbolic link"),
+        (os.mkdir, "it is no ordinary file"),
+    ],
+)
+def test_a_lock_that_cannot_be_taken_is_shown_as_unusable(
+    machine: StandIn, locks: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], why: str
+) -> None:
+    path = locks / f"gpu-{machine.uuids[1]}"
+    make(path)
+    rows = gpus.snapshot(locks)
+    assert [row.state for row in rows] == ["free", "unusable", "free", "free"]
+    assert rows[1].note.startswith(f"{path}, the lock of a GPU, cannot be opened: {why}. It was put there by ")
+    assert rows[1].note.endswith(f"{evidence.user(os.geteuid())}: have it removed")
+    assert "unusable" in shown(locks)
+    from sweeper.doctor import locks as doctor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "choose", lambda: locks)
+        check = doctor.gpu_locks()
+    assert (check.level, why in check.text) == ("bad", True)
+    assert check.text.startswith("GPU 1: ")
+
+
+def test_who_has_locked_a_gpu_without_a_claim_is_named(
+    machine: StandIn, locks: Path, sleeper_with_lock: Callable[[Path], int]
+) -> None:
+    from sweeper.lease import Waiter
+
+    pid = sleeper_with_lock(locks / f"gpu-{machine.uuids[0]}")
+    row = gpus.snapshot(locks)[0]
+    assert (row.state, row.holders) == ("held", [])
+    assert f"'s process {pid} '" in row.note
+    assert row.note.endswith(f"by a lock on gpu-{machine.uuids[0]} that is none of sweep's")
+    waiter = Waiter(GpuRequest(count=1, allowed=(0,)), {"command": "x"}, locks)
+    assert waiter.try_acquire() is None
+    assert f"GPU 0, held by {evidence.user(os.geteuid())}'s process {pid} '" in waiter.waiting_for().text
+    waiter.close()
+
+
+@pytest.fixture
+def sleeper_with_lock() -> Iterator[Callable[[Path], int]]:
+    """Starts a process that locks a file as flock(1) does."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(path: Path) -> int:
+        code = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, 2); print(flush=True); input()"
+        command = [sys.executable, "-c", code, path]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout is not None
+        assert started[-1].stdout.readline() == "\n"
+        return started[-1].pid
+
+    yield start
+    for one in started:
+        one.communicate("\n")
+
+
+def test_a_gpu_that_is_lost_is_shown_with_its_holder(machine: StandIn, locks: Path, shop: Workshop) -> None:
+    from sweeper.lease import Waiter
+
+    holder = Waiter(GpuRequest(count=1, allowed=(1,)), {"command": "python on-it.py"}, locks)
+    lease = holder.try_acquire()
+    assert lease is not None
+    machine.gpus[1].lost = True
+    machine.save()
+    rows = gpus.snapshot(locks)
+    assert [(row.index, row.state) for row in rows] == [(0, "free"), (1, "lost"), (2, "free"), (3, "free")]
+    assert [one.command for one in rows[1].holders] == ["python on-it.py"]
+    assert rows[1].note == "the driver says: GPU is lost"
+    assert "python on-it.py" in shown(locks)
+    said = "--gpus-allowed: GPU 1 does not answer: its driver says 'GPU is lost'\n    See what nvidia-smi says"
+    assert said in run_one("--gpus-allowed", "1", "--", "true").stderr
+    lease.close()
+    holder.close()
 
 
 def test_those_who_wait_stand_in_one_list_with_what_they_want(machine: StandIn, locks: Path) -> None:

@@ -12,6 +12,7 @@ from filelock import lock_descriptor
 from sweeper.doctor.check import Check, listed
 from sweeper.doctor.place import TAKE, other
 from sweeper.errors import SweepError
+from sweeper.lease import devices, hold
 from sweeper.lease import folder as lease_folder
 
 NOBODY = 65534
@@ -25,6 +26,10 @@ def gpu_locks() -> Check:
         folder = lease_folder.choose()
     except SweepError as error:
         return Check(name, "bad", str(error).split("\n")[0], lease_folder.admin_command())
+    for gpu in devices.all_gpus(load=False):
+        wrong, _, way = hold.fault(folder, gpu.uuid).partition("\n")
+        if wrong:
+            return Check(name, "bad", f"GPU {gpu.handle}: {wrong}", way.strip())
     ours = folder / f".doctor-{os.getpid()}-{os.urandom(4).hex()}"
     theirs = ours.with_name(f"{ours.name}-other")
     try:

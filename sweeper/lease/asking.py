@@ -121,6 +121,11 @@ def _allowed(request: GpuRequest, gpus: Sequence[Gpu], machine: Machine) -> list
         return list(gpus)
     exist = sorted({gpu.index for gpu in machine.gpus})
     wrong = [index for index in request.allowed if index not in exist]
+    lost = dict(machine.lost)
+    for index in wrong:
+        if index in lost:
+            way = f"See what nvidia-smi says of it, or choose from the others: {', '.join(map(str, exist))}."
+            raise RequestError("gpus_allowed", f"GPU {index} does not answer: its driver says {lost[index]!r}", way)
     if wrong:
         here = ", ".join(map(str, exist))
         raise RequestError(

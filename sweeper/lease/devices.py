@@ -44,12 +44,14 @@ class Gpu:
 class Machine:
     """Every GPU that the drivers show, in PCI order, and why there is none (or one less) where that is so.
 
-    ``broken``: there is a driver, or there are GPUs, that do not answer as they should.
+    ``broken``: there is a driver, or there are GPUs, that do not answer as they should. ``lost`` are those that a
+    driver counts and does not reach: their index, and what it says.
     """
 
     gpus: tuple[Gpu, ...] = ()
     reason: str = ""
     broken: bool = False
+    lost: tuple[tuple[int, str], ...] = ()
 
 
 def machine(*, load: bool = True, sys: Path = SYS) -> Machine:
@@ -66,7 +68,7 @@ def machine(*, load: bool = True, sys: Path = SYS) -> Machine:
     others = amd.read(sys)
     if not others.gpus:
         return found
-    return replace(others, reason=found.reason, broken=True) if found.broken else others
+    return replace(others, reason=found.reason, broken=True, lost=found.lost) if found.broken else others
 
 
 def all_gpus(*, load: bool = True, sys: Path = SYS) -> list[Gpu]:

@@ -19,7 +19,7 @@ from filelock import lock_descriptor
 
 from sweeper import procs
 from sweeper.errors import SweepError
-from sweeper.lease import claims, guard
+from sweeper.lease import claims, evidence, guard
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
 from sweeper.lease.folder import unwritable
@@ -69,16 +69,16 @@ def take(folder: Path, uuids: Sequence[str], per_gpu: int) -> Taken | Refused:
 
 
 def _take_whole(folder: Path, uuid: str, taken: Taken) -> bool:
-    if not _lock(folder / _file(uuid), taken, shared=False):
+    if not _lock(folder / lock_file(uuid), taken, shared=False):
         return False
     return _guard(guard.gpu(uuid), taken) and not guard.shared(uuid)
 
 
 def _take_place(folder: Path, uuid: str, per_gpu: int, taken: Taken) -> bool:
-    if not _lock(folder / _file(uuid), taken, shared=True):
+    if not _lock(folder / lock_file(uuid), taken, shared=True):
         return False
     for slot in range(min(per_gpu, MAX_SHARE)):
-        if _lock(folder / _file(uuid, slot), taken, shared=False) and _guard(guard.gpu(uuid, slot), taken):
+        if _lock(folder / lock_file(uuid, slot), taken, shared=False) and _guard(guard.gpu(uuid, slot), taken):
             return not guard.whole(uuid)
     return False
 
@@ -157,12 +157,25 @@ def _make(path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def fault(folder: Path, uuid: str) -> str:
+    """What is wrong with the file of a GPU's lock, and what to do; '' where nothing is, or where there is none yet."""
+    path = folder / lock_file(uuid)
+    try:
+        if os.path.lexists(path):
+            os.close(_open(path))
+    except SweepError as error:
+        return str(error)
+    return ""
+
+
 def _not_ours(path: Path, why: str) -> str:
+    owner = "somebody"
     try:
         status = path.lstat()
-        owner = f"user {status.st_uid}"
+        owner = evidence.user(status.st_uid)
+        why = "it is a symbolic link" if stat.S_ISLNK(status.st_mode) else why
     except OSError:
-        owner = "somebody"
+        pass
     return f"{path}, the lock of a GPU, cannot be opened: {why}.\n    It was put there by {owner}: have it removed"
 
 
@@ -175,7 +188,7 @@ def _same(descriptor: int, path: Path) -> bool:
     return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
-def _file(uuid: str, slot: int | None = None) -> str:
+def lock_file(uuid: str, slot: int | None = None) -> str:
     return f"gpu-{clean(uuid)}" if slot is None else f"gpu-{clean(uuid)}.{slot}"
 
 

@@ -33,7 +33,7 @@ def read(*, load: bool) -> Machine:
         kernel = _kernel()
         return Machine((), f"NVIDIA's driver: {str(error).rstrip('.')}{kernel}", broken=bool(kernel) or not absent)
     gpus: list[Gpu] = []
-    trouble = []
+    lost = []
     for index in range(count):
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -43,11 +43,12 @@ def read(*, load: bool) -> Machine:
             else:
                 gpus += [_gpu(nvml, instance, index, load=False, mig=True) for instance in instances]
         except nvml.NVMLError as error:
-            trouble.append(f"GPU {index}: {error}")
-    if trouble and not gpus and not fresh:
+            lost.append((index, str(error)))
+    if lost and not gpus and not fresh:
         stop()
         return read(load=load)
-    return Machine(tuple(gpus), "; ".join(trouble), broken=bool(trouble))
+    reason = "; ".join(f"GPU {index}: {why}" for index, why in lost)
+    return Machine(tuple(gpus), reason, broken=bool(lost), lost=tuple(lost))
 
 
 def _kernel() -> str:

@@ -10,9 +10,10 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sweeper.errors import SweepError
-from sweeper.lease import claims, guard
+from sweeper.lease import claims, lockers
 from sweeper.lease.claims import Claim
 from sweeper.lease.hold import Refused
 
@@ -59,9 +60,10 @@ class Refusals:
             raise SweepError(bad[0])
         return found
 
-    def unnamed(self, held: Mapping[str, Sequence[Claim]]) -> dict[str, list[Claim]]:
+    def unnamed(self, folder: Path, held: Mapping[str, Sequence[Claim]]) -> dict[str, list[Claim]]:
         """The GPUs that are locked still although nobody says so, each with nobody as its holder."""
-        return {uuid: [nobody(uuid)] for uuid in self._found if uuid not in held and guard.taken(uuid)}
+        left = [uuid for uuid, one in self._found.items() if not one.why and uuid not in held]
+        return {uuid: [nobody(uuid, who)] for uuid in left if (who := lockers.outsider(folder, uuid))}
 
     def next(self) -> float:
         """When to try again."""
@@ -70,6 +72,6 @@ class Refusals:
         return min(ends, default=float("inf"))
 
 
-def nobody(uuid: str) -> Claim:
-    """The holder of a GPU that is locked although no claim says by whom."""
-    return Claim(state=claims.HOLDING, pid=0, ticks=0, boot="", count=1, allowed=(uuid,), gpus=(uuid,))
+def nobody(uuid: str, who: str = "") -> Claim:
+    """The holder of a GPU that is locked although no claim says by whom; ``who`` is what else tells of him."""
+    return Claim(claims.HOLDING, pid=0, ticks=0, boot="", count=1, allowed=(uuid,), gpus=(uuid,), command=who)

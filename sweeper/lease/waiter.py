@@ -211,7 +211,7 @@ class Waiter:
             if due and self._silence.judge(due, theirs.keys()):
                 return True
             now.forget_the_dead(self.folder, uses)
-        said = {**held, **self._refused.unnamed(held)}
+        said = {**now.held, **self._refused.unnamed(self.folder, now.held)}
         wait = words.wait(self.claim, now.queue, now.hindered, said, bad, uses, self._gpus)
         if wait.key != self._wait.key:
             self._wait = wait

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper import moments
-from sweeper.lease import evidence, turns
+from sweeper.lease import evidence, lockers, turns
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
 from sweeper.lease.evidence import Use
@@ -107,7 +107,7 @@ def _cause(
 def holder(claim: Claim) -> str:
     """``alice: python train.py --lr 3 (pid 4242, since ...)``, the moment marked."""
     if claim.uid < 0:
-        return "somebody whose file in the folder of the locks was deleted"
+        return claim.command or lockers.DELETED
     what = claim.command or (f"run {claim.run} of {claim.sweep}" if claim.sweep else "a command")
     return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, {moments.mark(claim.since)})"
 
