@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper import moments
 from sweeper.errors import SweepError
-from sweeper.lease import claims, devices, evidence, hold, lockers
+from sweeper.lease import claims, devices, evidence, hold, lockers, words
 from sweeper.lease import folder as places
 from sweeper.lease.asking import Asked, resolve, visible, why_none
 from sweeper.lease.claims import Claim
@@ -46,7 +46,8 @@ _PAUSE = 0.005  # seconds between two of them
 class Holder:
     """Who holds a GPU, or waits for one. ``run`` is None for a command, and for a chain that holds its GPUs for all of
     its runs; ``since`` is unix time; ``count`` is how many GPUs it has or needs, ``per_gpu`` how many may share
-    each; ``claim`` tells it from any other, and sorts by arrival."""
+    each; ``claim`` tells it from any other, and sorts by arrival; ``process`` is the pid in words, and what
+    has become of it."""
 
     claim: str
     user: str
@@ -58,6 +59,7 @@ class Holder:
     count: int
     per_gpu: int
     stopped: bool = False
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,9 @@ def _look(found: Machine, folder: Path) -> list[GpuRow]:
     now = Roll(claims.read_all(folder))
     uses = evidence.look(found.gpus, now.found)
     rows = [_row(gpu, uses[gpu.uuid], now, folder) for gpu in found.gpus]
-    return sorted(rows + [_lost(index, why, now, uses.keys()) for index, why in found.lost], key=lambda row: row.index)
+    return sorted(
+        rows + [_lost(index, why, now, uses.keys(), folder) for index, why in found.lost], key=lambda row: row.index
+    )
 
 
 def _settled(row: GpuRow) -> bool:
@@ -218,14 +222,14 @@ def _row(gpu: Gpu, use: evidence.Use, now: Roll, folder: Path) -> GpuRow:
         memory_total=gpu.memory_total,
         memory_used=gpu.memory_used,
         utilization=gpu.utilization,
-        holders=[_holder(claim, now) for claim in holding],
+        holders=[_holder(claim, now, folder) for claim in holding],
         others=others,
         queue=[_holder(claim, now) for claim in waiting],
         note=note,
     )
 
 
-def _lost(index: int, why: str, now: Roll, shown: Set[str]) -> GpuRow:
+def _lost(index: int, why: str, now: Roll, shown: Set[str], folder: Path) -> GpuRow:
     """A GPU that its driver counts and does not reach. Nobody knows its UUID: whoever names one that is not shown may
     mean this one."""
     holding = {claim.name: claim for uuid, found in now.held.items() if uuid not in shown for claim in found}
@@ -239,7 +243,7 @@ def _lost(index: int, why: str, now: Roll, shown: Set[str]) -> GpuRow:
         memory_total=0,
         memory_used=0,
         utilization=None,
-        holders=[_holder(claim, now) for claim in holding.values()],
+        holders=[_holder(claim, now, folder) for claim in holding.values()],
         others=[],
         queue=[_holder(claim, now) for claim in waiting],
         note=f"the driver says: {claims.plain(why)}",
@@ -254,7 +258,7 @@ def _somebody(gpu: Gpu) -> Claim:
     return Claim(claims.WAITING, os.getpid(), 0, "", 1, (gpu.uuid,), busy_above=above, uid=os.geteuid())
 
 
-def _holder(claim: Claim, now: Roll) -> Holder:
+def _holder(claim: Claim, now: Roll, folder: Path | None = None) -> Holder:
     return Holder(
         claim=claim.name,
         user=evidence.user(claim.uid),
@@ -266,6 +270,7 @@ def _holder(claim: Claim, now: Roll) -> Holder:
         count=claim.count,
         per_gpu=claim.per_gpu,
         stopped=not now.goes(claim),
+        process=words.process(claim, folder) if folder is not None else f"pid {claim.pid}",
     )
 
 
@@ -275,7 +280,7 @@ def _process(seen: Seen, *, left: bool) -> Process:
 
 
 def _held_by(holder: Holder) -> str:
-    return f"{_who(holder)} (pid {holder.pid}, for {duration(time.time() - holder.since)})"
+    return f"{_who(holder)} ({holder.process}, for {duration(time.time() - holder.since)})"
 
 
 def _other(process: Process) -> str:

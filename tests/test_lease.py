@@ -326,9 +326,13 @@ def test_what_inherited_the_lease_keeps_it_after_kill_9(driver: Drivers, machine
     holder = driver(request={"count": 4}, child="inherits", command="python tr\x1b[31main.py")
     child = holder.hear("got")["child"]
     one = driver()
-    one.hear("waiting")
+    one.hear("waiting", containing=f"(pid {holder.pid}, for ")
     holder.kill()
     assert one.silent(0.3)
+    late = driver()
+    left = f"(pid {holder.pid} has ended, and of what it started pid {child} holds on, for "
+    late.hear("waiting", containing=left)
+    assert gpus.snapshot(driver.folder)[0].holders[0].process == left[1:].removesuffix(", for ")
     os.kill(child, signal.SIGKILL)
     one.hear("got")
 

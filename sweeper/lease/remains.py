@@ -35,7 +35,7 @@ def see(process: GpuProcess) -> Seen | None:
     if state in ("Z", "X") and _threads(process.pid) <= 1:
         return None
     ticks = procs.start_ticks(process.pid)
-    if parent == -1 and not _exists(process.pid) and _own_pids():
+    if parent == -1 and not exists(process.pid) and _own_pids():
         return None
     return Seen(process.pid, process.memory, uid, -1 if ticks is None else ticks)
 
@@ -76,6 +76,14 @@ def naming(claims: Sequence[Claim]) -> dict[str, list[Seen]]:
             for entry in entries:
                 found.setdefault(wanted[entry], []).append(seen)
     return found
+
+
+def ended(claim: Claim) -> bool:
+    """Whether the process that a claim names is gone, as far as can be seen from here; the claim may live all the same,
+    by what it started."""
+    if not claim.ticks or procs.alive(claim.pid, claim.ticks):
+        return False
+    return status(claim.pid)[0] != -1 or not exists(claim.pid)
 
 
 def may_still_come(claim: Claim) -> bool:
@@ -174,7 +182,7 @@ def _threads(pid: int) -> int:
         return 0
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -212,7 +212,7 @@ class Waiter:
                 return True
             now.forget_the_dead(self.folder, uses)
         said = {**now.held, **self._refused.unnamed(self.folder, now.held)}
-        wait = words.wait(self.claim, now.queue, now.hindered, said, bad, uses, self._gpus)
+        wait = words.wait(self.claim, now.queue, now.hindered, said, bad, uses, self._gpus, self.folder)
         if wait.key != self._wait.key:
             self._wait = wait
         return self._sleep(now, held, uses if asks else None, ranks)

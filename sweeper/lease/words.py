@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from sweeper import moments
-from sweeper.lease import evidence, lockers, turns
+from sweeper import moments, procs
+from sweeper.lease import evidence, lockers, remains, turns
 from sweeper.lease.claims import Claim
 from sweeper.lease.devices import Gpu
 from sweeper.lease.evidence import Use
 
+_SHOWN = 5  # pids of what a holder that has ended left
 _LOOKED_AT = 8  # of those before, whether they go on
 # What keeps who waits from going on when his turn comes, in words; '' for nothing.
 Hindered = Callable[[Claim], str]
@@ -47,8 +50,9 @@ def wait(
     bad: Mapping[str, str],
     uses: Mapping[str, Use] | None,
     gpus: Mapping[str, Gpu],
+    folder: Path | None = None,
 ) -> Wait:
-    """What ``claim`` waits for. ``bad`` says of GPUs what is wrong with their locks.
+    """What ``claim`` waits for. ``bad`` says of GPUs what is wrong with their locks; the claims are in ``folder``.
 
     Without ``uses`` the driver was not asked, since somebody else is in the way.
     """
@@ -56,7 +60,7 @@ def wait(
     blocked: list[str] = []
     key = ""
     for uuid in claim.allowed:
-        cause = _cause(claim, uuid, list(held.get(uuid, ())), bad, uses)
+        cause = _cause(claim, uuid, list(held.get(uuid, ())), bad, uses, folder)
         if cause is not None:
             name = gpus[uuid].handle if uuid in gpus else uuid
             causes.setdefault(cause[0], []).append(name)
@@ -88,28 +92,43 @@ def _cause(
     holders: Sequence[Claim],
     bad: Mapping[str, str],
     uses: Mapping[str, Use] | None,
+    folder: Path | None,
 ) -> tuple[str, str] | None:
     """Why ``claim`` does not have this GPU, in words, and what of that stays the same; None where nothing hinders."""
     if uuid in bad:
         what = bad[uuid].split("\n")[0]
         return f"which cannot be locked: {what}", what
     if holders and not (claim.sharing and all(one.sharing for one in holders)):
-        return f"held by {holder(holders[0])}", holders[0].name
+        return f"held by {holder(holders[0], folder)}", f"{holders[0].name} {remains.ended(holders[0])}"
     if holders and not turns.may_join(claim, holders):
         strictest = min(holders, key=lambda one: one.per_gpu)
         if strictest.per_gpu < claim.per_gpu:
-            return f"shared by {len(holders)} already, and no more are let in by {holder(strictest)}", strictest.name
-        return f"shared by {len(holders)} already, one of them {holder(holders[0])}", "shared"
+            return (
+                f"shared by {len(holders)} already, and no more are let in by {holder(strictest, folder)}",
+                strictest.name,
+            )
+        return f"shared by {len(holders)} already, one of them {holder(holders[0], folder)}", "shared"
     objection = evidence.objection(claim, uses.get(uuid), holders) if uses is not None else None
     return None if objection is None else (objection(), moments.without(objection()))
 
 
-def holder(claim: Claim) -> str:
+def holder(claim: Claim, folder: Path | None = None) -> str:
     """``alice: python train.py --lr 3 (pid 4242, since ...)``, the moment marked."""
     if claim.uid < 0:
         return claim.command or lockers.DELETED
     what = claim.command or (f"run {claim.run} of {claim.sweep}" if claim.sweep else "a command")
-    return f"{evidence.user(claim.uid)}: {what} (pid {claim.pid}, {moments.mark(claim.since)})"
+    return f"{evidence.user(claim.uid)}: {what} ({process(claim, folder)}, {moments.mark(claim.since)})"
+
+
+def process(claim: Claim, folder: Path | None = None) -> str:
+    """``pid 4242``; of one that is gone what it started and what holds on, as far as we may see that."""
+    if not remains.ended(claim):
+        return f"pid {claim.pid}"
+    left = [] if folder is None else procs.openers(os.fspath(folder / claim.name))
+    if not left:
+        return f"pid {claim.pid}, which has ended or is in a container, and what it started holds on"
+    shown = ", ".join(map(str, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
+    return f"pid {claim.pid} has ended, and of what it started pid {shown} hold{'' if left[1:] else 's'} on"
 
 
 def _behind(earlier: Sequence[Claim], hindered: Hindered) -> str:

@@ -320,7 +320,7 @@ def holders(data: bytes) -> None:
     words.wait(_OWN, [claim, _OWN], now.hindered, {}, {"GPU-0": "it is no file"}, uses, {"GPU-0": _GPU})
     turns.plan([claim, _OWN], {}, ["GPU-0"], turns.anything, goes)
     turns.before(_OWN, [claim, _OWN])
-    row = gpus._row(_GPU, uses["GPU-0"], now)
+    row = gpus._row(_GPU, uses["GPU-0"], now, Path("/nonexistent"))
     told += [gpus._held_by(one) for one in row.holders] + [gpus._who(one) for one in row.queue]
     for line in told:
         assert not CONTROLS.intersection(line), line
