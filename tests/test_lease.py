@@ -230,7 +230,13 @@ def test_keep_free_leaves_gpus_to_others(waiter: Callable[..., Waiter]) -> None:
     polite = waiter(count=1, keep_free=2)
     assert refused(polite)
     assert "keep_free leaves 2 to others" in polite.waiting_for().text
+    behind = waiter(count=1, keep_free=2)
+    assert refused(behind)
+    assert behind.waiting_for().text.startswith("more free GPUs: keep_free leaves 2 to others; its turn behind 1 other")
+    behind.close()
     other = lease_of(waiter(count=2))  # those two are for others, though the polite one came before
+    assert refused(polite)
+    assert "(3 must be free: keep_free leaves 2 to others)" in polite.waiting_for().text
     other.close()
     lease.close()
     lease_of(polite).close()
@@ -441,6 +447,17 @@ def test_a_claim_of_impossible_numbers_disturbs_nobody(
     else:
         lease_of(one).close()
     os.close(descriptor)
+
+
+def test_a_claim_that_can_never_be_met_is_in_no_queue(waiter: Callable[..., Waiter], locks: Path) -> None:
+    lease = lease_of(waiter(count=4))
+    one = waiter()
+    hostile, _ = claims.create(locks, dataclasses.replace(one.claim, count=4096), f"claim-{1:020d}-00000000")
+    assert refused(one)
+    assert "behind" not in one.waiting_for().text
+    assert [[each.count for each in row.queue] for row in gpus.snapshot(locks)] == [[1]] * 4
+    os.close(hostile)
+    lease.close()
 
 
 def test_a_claim_cannot_say_that_it_is_from_later_than_it_was_written(tmp_path: Path) -> None:

@@ -414,6 +414,19 @@ def test_one_that_waits_for_its_gpu_counts_too(machine: StandIn, start: Callable
         waiting.communicate()
 
 
+def test_one_that_runs_under_another_name_does_not_wait(tmp_path: Path) -> None:
+    command = ["bash", "-c", f"exec -a other sleep 600 # {os.getpid()}"]
+    typed = [sys.executable, "-m", "sweeper", "run-one", "--gpus", "0", "--", *command]
+    running = subprocess.Popen(typed, env=environment())
+    try:
+        (pid,) = wait_for(lambda: children(running.pid))
+        wait_for(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"other"))
+        assert f"you are running this command line already (pid {pid}, since" in sees(command)
+    finally:
+        running.terminate()
+        running.wait()
+
+
 def test_started_otherwise_while_it_waited(machine: StandIn, start: Callable[..., subprocess.Popen[str]]) -> None:
     holder = start('{"gpus": 4}', "bash", "-c", "echo ready; read -r word")
     assert line(holder) == "ready"

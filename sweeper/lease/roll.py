@@ -30,7 +30,8 @@ class Roll:
     ) -> None:
         self.found = found
         self._silent = silent
-        self.queue = [claim for claim in found if claim.live and claim.state == claims.WAITING]
+        waiting = [claim for claim in found if claim.live and claim.state == claims.WAITING]
+        self.queue = [claim for claim in waiting if claim.count <= len(claim.allowed)]  # others wait for ever
         self.held: dict[str, list[Claim]] = {}
         for claim in found:
             if claim.live and claim.state == claims.HOLDING:

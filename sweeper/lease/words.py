@@ -68,20 +68,24 @@ def wait(
             blocked.append(name)
     earlier = turns.before(claim, queue)
     behind = _behind(earlier, hindered) if earlier else ""
-    if not earlier and claim.keep_free and len(claim.allowed) - len(blocked) >= claim.count:
-        text = f"more free GPUs: keep_free leaves {claim.keep_free} to others"
-        return Wait(text, text)
+    if claim.keep_free and len(claim.allowed) - len(blocked) >= claim.count:
+        free = sum(1 for uuid in gpus if not held.get(uuid)) - sum(1 for uuid in bad if not held.get(uuid))
+        if not earlier or free < claim.count + claim.keep_free:
+            text = f"more free GPUs: keep_free leaves {claim.keep_free} to others" + (f"; {behind}" if behind else "")
+            return Wait(text, text)
     if not causes:
         return Wait(behind or "its turn", behind)
     several = f", or for GPU {', '.join(blocked[1:])}" if blocked[1:] else ""
     if claim.count > 1:
         several = f" ({claim.count} GPUs are needed)"
+    if claim.keep_free:
+        several = f" ({claim.count + claim.keep_free} must be free: keep_free leaves {claim.keep_free} to others)"
     ending = f"; {behind}" if behind else ""
     return Wait(
         f"GPU {blocked[0]}, {next(iter(causes))}{several}{ending}",
         f"{blocked} {key} {behind}",
         tuple(f"GPU {', '.join(names)}, {words}" for words, names in causes.items())
-        + ((f"({claim.count} GPUs are needed)",) if claim.count > 1 else ())
+        + ((several.strip(),) if several.startswith(" (") else ())
         + ((behind,) if behind else ()),
     )
 

@@ -44,12 +44,16 @@ def check(argv: Sequence[str]) -> None:
     line = [os.fsencode(word) for word in argv]
     program = shutil.which(argv[0])
     own = _own()
+    ours: list[int] = []  # the run-ones of this command
     for pid in procs.pids():
         words = [] if pid in own else _words(pid)
         if _same(words, line, program):
             raise BusyError(_text("running", pid))
         if b"run-one" in words and b"--" in words and words[words.index(b"--") + 1 :] == line:
-            raise BusyError(_text("waiting to run", pid))
+            ours.append(pid)
+    if ours:
+        below = procs.descendants(ours[0])  # nothing before its turn has come
+        raise BusyError(_text("running", below[0]) if below else _text("waiting to run", ours[0]))
 
 
 def _same(words: Sequence[bytes], line: Sequence[bytes], program: str | None) -> bool:
