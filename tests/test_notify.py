@@ -326,7 +326,7 @@ def test_a_finished_sweep_brings_its_report(sweep: Path) -> None:
     notify.start("cat >told.new; printenv SWEEP_BEST >>told.new; mv told.new told", "finish", PAYLOAD, sweep / "log")
     told = wait_for(lambda: read(sweep / "told")).splitlines()
     assert told[0] == "digits finished: 10 done, 2 failed, 0 left"
-    assert told[-1].startswith("val_acc 0.7500 ")
+    assert told[-1].startswith("val_acc 0.75 ")
     assert [line.split(maxsplit=1)[1] for line in told if line.startswith("best:")] == [told[-1]]
     assert "acc" in "\n".join(told[2:-1])
 

@@ -143,8 +143,8 @@ class Supervisor:
             self.stalled = False
         elif run.job.stall is not None and not self.stalled:
             self.stalled = True
-            held = run.relay.trouble  # then it is no fault of the run's
-            self.voice.tell("stalled", number=run.job.number, seconds=quiet, held=held)
+            held = {"held": run.relay.trouble} if run.relay.trouble else {}  # then it is no fault of the run's
+            self.voice.tell("stalled", number=run.job.number, seconds=quiet, **held)
         if self.ending.kill(now):
             self._reap()
 
