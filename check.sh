@@ -14,6 +14,8 @@ has chromium chromium && has chromedriver chromium-driver ||
     say "Chromium cannot be installed from here: the tests of the report's page will say that they were skipped."
 
 unset PYTHONUNBUFFERED # it hides what buffering does to logs
+unset PYTHONDONTWRITEBYTECODE # or each of some thousand processes compiles all that it imports
+python -m compileall -q sweeper tests
 status=0
 ruff check || status=1
 ruff format --check || status=1

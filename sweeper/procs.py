@@ -226,8 +226,9 @@ def environment(pid: int) -> set[bytes] | None:
         fields = _stat(pid)
         if fields is None or _is_ending(fields):
             return None
-        begin, end = fields[47:49]  # where the environment is
-        if int(fields[6]) & _PF_KTHREAD or begin == end != "0" or time.monotonic() > deadline:
+        begin, end = fields[47:49]  # where the environment is; the code's place is entered last (fs/binfmt_elf.c)
+        bare = begin == end != "0" and fields[23] != "0"
+        if int(fields[6]) & _PF_KTHREAD or bare or time.monotonic() > deadline:
             return set()
         time.sleep(0.0005)
 

@@ -22,6 +22,8 @@ from lease_waiting import lease_of, refused
 from sweeper import gpus
 from sweeper.errors import InputError, SweepError
 from sweeper.lease import Waiter, claims, evidence, folder, guard
+from sweeper.lease.hold import Refused
+from sweeper.lease.refusals import Refusals
 from sweeper.model import GpuRequest
 
 if TYPE_CHECKING:
@@ -389,6 +391,19 @@ def test_a_shared_gpu_deleted_while_held_is_not_given_alone(waiter: Callable[...
     assert refused(one)
     lease.close()
     lease_of(one).close()
+
+
+def test_a_refusal_that_runs_out_while_one_looks_is_not_slept_over() -> None:
+    refusals, claim = Refusals(), claims.Claim(claims.WAITING, 1, 1, "boot", 1, ("x",))
+    refusals.begin()
+    refusals.note(Refused("x", ""))
+    refusals.begin()
+    assert refusals.standing(claim, {}) == {"x": ""}
+    while time.monotonic() <= refusals.next():
+        time.sleep(0.001)
+    assert refusals.next() < time.monotonic(), "it is to be tried at once"
+    assert refusals.standing(claim, {}) == {}
+    assert refusals.next() == float("inf")
 
 
 def test_another_folder_of_locks_does_not_give_it_twice(

@@ -16,6 +16,7 @@ from lease_waiting import lease_of, refused
 
 from sweeper import gpus, procs
 from sweeper.lease import Waiter, claims, evidence, remains
+from tests.conftest import over, wait_for
 
 if TYPE_CHECKING:
     from lease_processes import Drivers
@@ -87,6 +88,7 @@ def test_what_a_run_leaves_when_it_gives_its_gpu_back_is_not_forgotten(
     assert f"still used by {evidence.user(os.geteuid())}'s process {child}" in last.waiting_for().text
     assert [process.left for process in gpus.snapshot(driver.folder)[0].others] == [True]
     os.kill(child, signal.SIGKILL)
+    wait_for(lambda: over(child))
     lease_of(last).close()
     assert not (driver.folder / name).exists()
 

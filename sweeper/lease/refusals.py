@@ -35,6 +35,7 @@ class Refusals:
     def __init__(self) -> None:
         self._found: dict[str, _Refusal] = {}
         self._now: set[str] = set()
+        self._stood: set[str] = set()  # what was not to be tried at the last look
 
     def begin(self) -> None:
         """From now on nothing is tried twice."""
@@ -55,6 +56,7 @@ class Refusals:
         self._found = {uuid: one for uuid, one in self._found.items() if uuid not in held}
         now = time.monotonic()
         found = {uuid: one.why for uuid, one in self._found.items() if now < one.until or uuid in self._now}
+        self._stood = set(found)
         bad = [why for uuid, why in found.items() if why and uuid in claim.allowed]
         if len(claim.allowed) - len(bad) < claim.count:
             raise SweepError(bad[0])
@@ -66,9 +68,8 @@ class Refusals:
         return {uuid: [nobody(uuid, who)] for uuid in left if (who := lockers.outsider(folder, uuid))}
 
     def next(self) -> float:
-        """When to try again."""
-        now = time.monotonic()
-        ends = [one.until for uuid, one in self._found.items() if uuid in self._now or one.until > now]
+        """When to try again; a moment that has passed where that came while one looked."""
+        ends = [one.until for uuid, one in self._found.items() if uuid in self._now or uuid in self._stood]
         return min(ends, default=float("inf"))
 
 
