@@ -88,8 +88,10 @@ def _asked(sweep: paths.SweepDir, store: Store, run: int | None) -> tuple[contro
     from sweeper import control
 
     record = store.record(run) if run is not None else None
-    if run is not None and record is None and run not in store.wanted():
-        raise InputError(f"there is no run {run} in {sweep.name}")
+    wanted = store.wanted()
+    if run is not None and record is None and run not in wanted:
+        which = f": its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else ""
+        raise InputError(f"there is no run {run} in {sweep.name}{which}")
     return control.status(sweep, store), record
 
 
