@@ -204,6 +204,8 @@ def test_lists_and_gpus() -> None:
     for wrong in ("", "x", "0;2"):
         with pytest.raises(InputError, match="--gpus-allowed"):
             words.indices("gpus-allowed", wrong)
+    with pytest.raises(InputError, match="is a UUID: CUDA_VISIBLE_DEVICES=MIG-1a"):
+        words.indices("gpus-allowed", "0,MIG-1a")
 
 
 # -- table and help ------------------------------------------------------------------------------------------------

@@ -171,7 +171,14 @@ def indices(flag: str, value: str | None) -> tuple[int, ...] | None:
     """``0,2`` as numbers. Raises InputError."""
     if value is None:
         return None
-    found = tuple(number(flag, part) for part in listing(value))
+    parts = listing(value)
+    named = next((part for part in parts if part.startswith(("GPU-", "MIG-"))), None)
+    if named is not None:
+        raise InputError(
+            f"--{flag} takes indices, like --{flag} 0,2 (sweep gpus shows them); "
+            f"{named[:80]!r} is a UUID: CUDA_VISIBLE_DEVICES={named[:80]} before sweep limits it to that one"
+        )
+    found = tuple(number(flag, part) for part in parts)
     if not found:
         raise InputError(f"--{flag}: give indices, like --{flag} 0,2")
     return found
