@@ -147,6 +147,7 @@ def test_a_read_only_runs_folder_is_a_message_and_nothing_is_started(shop: Works
 def test_a_disk_that_turns_read_only_while_it_runs_is_waited_for_and_told_of(shop: Workshop, disk: Path) -> None:
     shop.launch(UNTIL_GO, 2)
     wait_for(lambda: len(shop.lines()) == 2 and shop.log(1) and shop.log(2))
+    wait_for(lambda: screen(shop, "1,") and screen(shop, "2,"), what="their windows' names, which the queue tells")
     subprocess.run(["sync", "-f", disk], check=True)
     subprocess.run(["mount", "-o", "remount,abort", disk], check=True)
     (shop.folder / "go").touch()
