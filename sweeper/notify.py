@@ -160,7 +160,7 @@ def report(folder: Path) -> dict[str, str]:
         return {}
     lines = done.stdout.strip().splitlines()
     best = next((line.partition(": ")[2].strip() for line in lines if line.startswith("best: ")), "")
-    best = "" if best.startswith(("no metric ", "no run has ")) else best
+    best = "" if best.startswith(("no metric ", "no run ")) else best
     return {"report": "\n".join(lines), "best": best} if lines else {}
 
 

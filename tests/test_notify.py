@@ -331,14 +331,19 @@ def test_a_finished_sweep_brings_its_report(sweep: Path) -> None:
     assert "acc" in "\n".join(told[2:-1])
 
 
-def test_a_sweep_without_metrics_has_no_best(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("echo {x}", "no metric in any log"), ("echo {x} val_acc=0.5; exit 3", "no run with a value is ranked")],
+)
+def test_a_sweep_without_metrics_has_no_best(tmp_path: Path, command: str, says: str) -> None:
     file = tmp_path / "mute.yaml"
-    file.write_text("command: 'echo {x}'\ngrid: {x: [a, b]}\ngpus: 0\n")
+    file.write_text(f"command: '{command}'\ngrid: {{x: [a, b]}}\ngpus: 0\n")
     env = {**PACKAGE, "XDG_STATE_HOME": str(tmp_path / "state"), "SWEEP_RUNS_DIR": str(tmp_path / "runs")}
     typed = [sys.executable, "-m", "sweeper", str(file), "--serial", "--here"]
-    subprocess.run(typed, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    done = subprocess.run(typed, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.returncode == int("exit" in command)
     found = notify.report(tmp_path / "runs/mute")
-    assert "no metric in any log" in found["report"]
+    assert says in found["report"]
     assert found["best"] == ""
 
 
