@@ -86,7 +86,8 @@ def test_the_headline_says_first_what_goes_on() -> None:
 def test_each_running_run_is_one_line() -> None:
     console = Console(file=io.StringIO(), width=60, height=40)
     flight = [run(number, started=time.time()) for number in range(1, 6)]
-    lines = console.render_lines(watch.picture(watch.Frame(status(flight, 9, 5), None)))
+    frame = watch.Frame(status(flight, 9, 5), None)
+    lines = console.render_lines(watch.picture(frame, [watch.cells(record) for record in flight]))
     assert len(lines) <= 2 + 5
 
 

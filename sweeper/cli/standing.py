@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from sweeper import index, model, moments, paths
@@ -61,11 +60,9 @@ def text(now: control.Status, times: list[float]) -> str:
         lines.append(f"  waiting for {watch.printable(moments.ago(now.waits))}")
     rows: list[tuple[str, ...]] = []
     for record in now.flight:
-        took = watch.clock(time.time() - record.started) if record.state == model.RUNNING and record.started else ""
-        gpus = "GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else ""
-        what = ("waiting for " if record.state == model.WAITING else "") + watch.doing(record)
-        state = record.state if record.state not in (model.RUNNING, model.WAITING) else ""
-        rows.append((str(record.number), watch.printable(record.label), gpus, took, state, what))
+        *before, what = watch.cells(record)
+        state = record.state if record.state not in control.FLIGHT else ""
+        rows.append((*before, state, what))
     lines += _columns(rows)
     lines += [f"  {line}" for line in unwell.lines(now.unwell)]
     if now.unwell_count > len(now.unwell):

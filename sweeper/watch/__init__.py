@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,23 @@ from sweeper.errors import SweepError
 from sweeper.model import RunRecord
 from sweeper.store import Store, open_store, why_not
 from sweeper.watch import cursor
-from sweeper.watch.picture import ROWS, Frame, clock, doing, headline, look, picture, printable, time_left
+from sweeper.watch.picture import ROWS, Frame, cells, clock, doing, headline, look, picture, printable, time_left
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Frame", "clock", "doing", "fitting", "headline", "in_window", "printable", "time_left", "until_end"]
+__all__ = [
+    "Frame",
+    "cells",
+    "clock",
+    "doing",
+    "fitting",
+    "headline",
+    "in_window",
+    "printable",
+    "time_left",
+    "until_end",
+]
 
 TICK = 0.5  # seconds between two looks from a terminal that waits
 WINDOW_TICK = 2.0  # seconds between two looks in the scheduler's own window
@@ -95,11 +107,17 @@ def fitting(frame: Frame, hint: str, console: Console) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    for rows in range(max(0, min(ROWS, console.height - 7)), -1, -1):
-        shown = Group(picture(frame, rows), Text(hint, style="dim"))
-        if len(console.render_lines(shown)) < console.height:
-            break
-    return shown
+    rows = [cells(record) for record in frame.status.flight[: max(0, min(ROWS, console.height - 7))]]
+
+    def drawn(many: int) -> RenderableType:
+        return Group(picture(frame, rows[:many]), Text(hint, style="dim"))
+
+    def is_too_long(many: int) -> bool:
+        return len(console.render_lines(drawn(many))) >= console.height
+
+    if not is_too_long(len(rows)):
+        return drawn(len(rows))
+    return drawn(max(0, bisect_left(range(len(rows)), True, key=is_too_long) - 1))
 
 
 def _live(sweep: paths.SweepDir, hint: str, tick: float = TICK) -> Iterator[Frame]:

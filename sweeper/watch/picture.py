@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,9 @@ from sweeper.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
 ROWS = 30  # runs shown in the table
+Cells = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,16 @@ def doing(record: RunRecord) -> str:
     return "  ".join(words)
 
 
-def _doing(record: RunRecord) -> Text:
-    """A line; but whom a run waits for is told in full."""
-    from rich.text import Text
-
-    if record.state == model.WAITING:
-        return Text(f"waiting for {doing(record)}", style="dim")
-    return Text(doing(record), style="dim", overflow="ellipsis", no_wrap=True)
+def cells(record: RunRecord) -> Cells:
+    """The row of a run in flight. It is read from its log."""
+    runs = record.state == model.RUNNING
+    return (
+        str(record.number),
+        printable(record.label),
+        "GPU " + ",".join(record.gpus) if record.gpus and runs else "",
+        clock(time.time() - record.started) if record.started and runs else "",
+        ("waiting for " if record.state == model.WAITING else "") + doing(record),
+    )
 
 
 def printable(text: str) -> str:
@@ -109,8 +113,9 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
-def picture(frame: Frame, rows: int = ROWS) -> RenderableType:
-    """The live table as rich draws it, with at most so many runs."""
+def picture(frame: Frame, rows: Sequence[Cells]) -> RenderableType:
+    """The live table as rich draws it, with these of the runs in flight, from the first on. Each is a line; but whom a
+    run waits for is told in full."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -122,20 +127,20 @@ def picture(frame: Frame, rows: int = ROWS) -> RenderableType:
     top = Table.grid(padding=(0, 2))
     top.add_row(bar, Text(headline(frame)))
     table = Table.grid(padding=(0, 2))
-    for record in status.flight[:rows]:
-        began = record.started if record.state == model.RUNNING else None
+    for (number, label, gpus, took, what), record in zip(rows, status.flight, strict=False):
+        waits = record.state == model.WAITING
         table.add_row(
-            Text(f"  {record.number}", style="bold"),
-            Text(printable(record.label), overflow="ellipsis", no_wrap=True),
-            Text("GPU " + ",".join(record.gpus) if record.gpus and record.state == model.RUNNING else "", no_wrap=True),
-            Text(clock(time.time() - began) if began else "", style="cyan", no_wrap=True),
-            _doing(record),
+            Text(f"  {number}", style="bold"),
+            Text(label, overflow="ellipsis", no_wrap=True),
+            Text(gpus, no_wrap=True),
+            Text(took, style="cyan", no_wrap=True),
+            Text(what, style="dim", overflow="fold" if waits else "ellipsis", no_wrap=not waits),
         )
     parts: list[RenderableType] = [top, table]
     if status.waits:
         parts.append(Text(f"  waiting for {printable(moments.ago(status.waits))}", style="dim"))
-    if len(status.flight) > rows:
-        parts.append(Text(f"  and {len(status.flight) - rows} more", style="dim"))
+    if len(status.flight) > len(rows):
+        parts.append(Text(f"  and {len(status.flight) - len(rows)} more", style="dim"))
     for record in status.unwell[-3:]:
         style = "yellow" if record.state == model.STOPPED else "red"
         parts.append(
