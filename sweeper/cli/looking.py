@@ -88,10 +88,8 @@ def _asked(sweep: paths.SweepDir, store: Store, run: int | None) -> tuple[contro
     from sweeper import control
 
     record = store.record(run) if run is not None else None
-    wanted = store.wanted()
-    if run is not None and record is None and run not in wanted:
-        which = f": its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else ""
-        raise InputError(f"there is no run {run} in {sweep.name}{which}")
+    if run is not None and record is None and run not in store.wanted():
+        raise InputError(f"there is no run {run} in {sweep.name}: {control.its_runs(store)}")
     return control.status(sweep, store), record
 
 

@@ -67,9 +67,8 @@ def _check_number(sweep: paths.SweepDir, number: int) -> None:
     """Raises InputError where the sweep has no such run."""
     from sweeper import control
 
-    wanted = control.look(sweep, lambda store: store.wanted())
+    wanted, which = control.look(sweep, lambda store: (store.wanted(), control.its_runs(store)))
     if number not in wanted:
-        which = f"its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else "it has no runs"
         raise InputError(f"there is no run {number} in {sweep.name}: {which}")
 
 

@@ -2,7 +2,7 @@
 
 from sweeper.control.going import left_alone, pause, remove, resumable, resume, retry
 from sweeper.control.seeing import FLIGHT, GOING, UNWELL, Status, change, look, status
-from sweeper.control.stopping import Stopped, stop
+from sweeper.control.stopping import Stopped, its_runs, stop
 
 __all__ = [
     "FLIGHT",
@@ -11,6 +11,7 @@ __all__ = [
     "Status",
     "Stopped",
     "change",
+    "its_runs",
     "left_alone",
     "look",
     "pause",

@@ -138,9 +138,10 @@ def check_runs(store: Store, runs: Sequence[int]) -> None:
     there = wanted if isinstance(wanted, range) else set(wanted)
     for number in runs:
         if number not in there and store.record(number) is None:
-            raise InputError(f"there is no run {number}: {_range(store)}")
+            raise InputError(f"there is no run {number}: {its_runs(store)}")
 
 
-def _range(store: Store) -> str:
+def its_runs(store: Store) -> str:
+    """Which runs there are, in the words that follow "there is no run 7"."""
     wanted = store.wanted()
     return f"its runs are {min(wanted)} to {max(wanted)}" if len(wanted) else "it has no runs"
