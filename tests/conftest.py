@@ -136,11 +136,13 @@ def describe(pid: int) -> str:
         return f"{pid}: gone"
 
 
-def is_scheduler(pid: int) -> bool:
+def is_scheduler(pid: int, of: Path | None = None) -> bool:
+    """Whether it is the scheduler in a sweep's first window: ``boot.py FOLDERS window SWEEP_DIR``; of this sweep."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-3:-2] == [b"window"]
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
+    return words[-3:-2] == [b"window"] and (of is None or words[-2] == os.fsencode(of))
 
 
 def end_all(found: list[int]) -> None:
@@ -275,15 +277,10 @@ class Workshop:
 
     def scheduler(self) -> int:
         """The pid of the scheduler: its sweep's folder is the last word of its command line."""
-        wanted = os.fsencode(self.sweep.path)
         for pid in procs.pids():
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if len(words) > 3 and words[-2] == wanted and words[-3] == b"window" and procs.start_ticks(pid):
-                parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-                if b"tmux" in Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")[0]:
+            if is_scheduler(pid, self.sweep.path) and procs.start_ticks(pid):
+                above = Path(f"/proc/{procs.parent(pid)}/cmdline").read_bytes()
+                if b"tmux" in above.split(b"\0")[0]:
                     return pid
         return 0
 

@@ -122,6 +122,9 @@ class Report:
     def _counted(self) -> frozenset[int]:
         return frozenset(id(run) for run in self.counted)
 
+    def is_ranked(self, run: Run) -> bool:
+        return id(run) in self._counted
+
     @cached_property
     def ranked(self) -> tuple[Run, ...]:
         """All runs: those that are ranked, best first; then by their values too those that still go on, that are gone
@@ -133,7 +136,7 @@ class Report:
         well = run.state in (model.DONE, *model.UNFINISHED)
         if math.isnan(value):
             return (4 if well else 5, 0.0)
-        if id(run) in self._counted:
+        if self.is_ranked(run):
             return (0, self._sign * value)
         if run.state in model.UNFINISHED:
             return (1, self._sign * value)
@@ -145,14 +148,14 @@ class Report:
 
     def better(self, run: Run) -> bool:
         """Whether a run that is not ranked has a better value than the best that is."""
-        if math.isnan(self.value(run)) or id(run) in self._counted:
+        if math.isnan(self.value(run)) or self.is_ranked(run):
             return False
         return self.best is None or self._sign * self.value(run) < self._sign * self.value(self.best)
 
     @cached_property
     def best(self) -> Run | None:
         """The run with the best value among those that count."""
-        return next((run for run in self.ranked if id(run) in self._counted), None)
+        return next((run for run in self.ranked if self.is_ranked(run)), None)
 
     @cached_property
     def digits(self) -> int:
@@ -173,9 +176,7 @@ class Report:
         if self.repeat:
             first = self.configurations[0].mean
             return tuple(one.runs for one in self.configurations if math.isclose(one.mean, first, rel_tol=1e-12))
-        return tuple(
-            (run,) for run in self.ranked if id(run) in self._counted and self.value(run) == self.value(self.best)
-        )
+        return tuple((run,) for run in self.ranked if self.is_ranked(run) and self.value(run) == self.value(self.best))
 
     @cached_property
     def repeat(self) -> tuple[str, ...]:
@@ -191,7 +192,7 @@ class Report:
             key = tuple(model.canonical(params[name]) if name in params else "" for name in kept)
             groups.setdefault(key, []).append(run)
         made = [
-            Configuration(tuple(runs), tuple(self.value(run) for run in runs if id(run) in self._counted))
+            Configuration(tuple(runs), tuple(self.value(run) for run in runs if self.is_ranked(run)))
             for runs in groups.values()
         ]
         order = {run.number: place for place, run in enumerate(self.ranked)}
@@ -203,7 +204,7 @@ class Report:
 
     def shown(self, configuration: Configuration) -> tuple[Run, ...]:
         """The runs of a configuration whose metrics its row shows and is sorted by: those that are ranked, else all."""
-        return tuple(run for run in configuration.runs if id(run) in self._counted) or configuration.runs
+        return tuple(run for run in configuration.runs if self.is_ranked(run)) or configuration.runs
 
     @cached_property
     def lead(self) -> Lead | None:

@@ -142,10 +142,9 @@ def _named(run: Run) -> str:
 
 def _unranked(report: Report, metric: str) -> list[Line]:
     """Of the runs that are not ranked those kinds of which one has a better value than the best that is."""
-    counted = {id(run) for run in report.counted}
     kinds: dict[str, list[Run]] = {}
     for run in report.ranked:
-        if not math.isnan(report.value(run)) and id(run) not in counted:
+        if not math.isnan(report.value(run)) and not report.is_ranked(run):
             kind = "still going on" if run.state in model.UNFINISHED else "that did not finish"
             kinds.setdefault(kind if run.record.wanted else "gone from the sweep file", []).append(run)
     lines = []

@@ -55,7 +55,6 @@ class Scheduler:
         self.aftermath = Aftermath(self.loop, sweep, self.line, word, self.stop)
         self.slots = Slots(self.place, self.line, self.crew, self.aftermath, word, self._give_up)
         self.hearing = Hearing(self.line, self.crew, self.slots, self.aftermath, word, self.stop)
-        self.lock = lock
         self.launch_lock: int | None = None  # held from the last look at what is wanted
         self.hung_up = False
         self.leaving = False
@@ -162,7 +161,7 @@ class Scheduler:
 
     def let_go(self) -> None:
         """Of its locks, before its process ends."""
-        for lock in (self.launch_lock, self.lock):
+        for lock in (self.launch_lock, self.place.lock):
             if lock is not None:
                 os.close(lock)
 

@@ -89,10 +89,6 @@ class Reader:
         if len(self.notes) < MAX_PROBLEMS:
             self.notes.append(Problem(message, node.line, node.column, key))
 
-    def found(self) -> list[Problem]:
-        """In the order of the file, at most MAX_PROBLEMS of them."""
-        return in_order(self.problems)
-
     def data(self, node: Node) -> Any:
         return plain_value(node, self._budget)
 
