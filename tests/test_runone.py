@@ -192,6 +192,47 @@ def test_interrupted_while_it_waits(machine: StandIn, start: Callable[..., subpr
     assert second.communicate()[1] == ""
 
 
+# SIGINT comes when the interpreter has looked for signals the last time before the kernel sleeps: one call in C does
+# both, the signal and the sleep.
+JUST_BEFORE_IT_SLEEPS = """
+import ctypes, select, signal
+from functools import partial
+class Poll:
+    def __init__(self):
+        self.real = real()
+        self.register = self.real.register
+    def poll(self, timeout=None):
+        calls = [partial(ctypes.PyDLL(None)["raise"], signal.SIGINT), partial(self.real.poll, timeout)]
+        return list(map(partial.__call__, calls))[1]
+real, select.poll = select.poll, Poll
+"""
+
+
+def test_interrupted_in_the_moment_before_it_sleeps(
+    machine: StandIn, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = start('{"gpus": 4}', "bash", "-c", "echo ready; read -r word")
+    assert line(first) == "ready"
+    program = [sys.executable, "-c", JUST_BEFORE_IT_SLEEPS + PROGRAM, '{"gpus": 1}', "true"]
+    with subprocess.Popen(program, env=environment(), text=True, stderr=subprocess.PIPE) as second:
+        try:
+            said = second.communicate(timeout=20)[1]
+        finally:
+            second.kill()
+    assert second.returncode == -signal.SIGINT
+    assert said.count("\n") == said.count("waiting for") <= 1
+
+
+def test_an_interrupt_that_is_ignored_stays_so(machine: StandIn, start: Callable[..., subprocess.Popen[str]]) -> None:
+    first = start('{"gpus": 4}', "bash", "-c", "echo ready; read -r word")
+    assert line(first) == "ready"
+    second = start('{"gpus": 1}', "true", before="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " + RUN)
+    assert "waiting for" in line(second, error=True)
+    second.send_signal(signal.SIGINT)
+    first.communicate("\n")
+    assert second.wait(timeout=20) == 0
+
+
 def test_a_terminal_stopped_with_ctrl_s_keeps_nobody_waiting(
     machine: StandIn, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from sweeper.lease import Lease, Waiter
 from sweeper.model import GpuRequest
 from sweeper.runone import same
 from sweeper.runone.command import end_by, reap, run
+from sweeper.runone.interrupt import Interrupt
 from sweeper.runone.same import same_command_lock
 from sweeper.runone.voice import Voice
 
@@ -33,11 +34,10 @@ def run_one(argv: Sequence[str], request: GpuRequest, *, no_wait: bool = False, 
     if not argv:
         raise InputError("sweep run-one: no command is given.\n    sweep run-one [--gpus N] -- COMMAND...")
     kept = [same.take(argv)] if same_command else []
-    try:
-        lease = None if request.count == 0 else _lease(argv, request, no_wait=no_wait)
-    except KeyboardInterrupt:  # while it waited: the command would have ended by it
+    with Interrupt() as interrupt:
+        lease = None if request.count == 0 else _lease(argv, request, interrupt, no_wait=no_wait)
+    if interrupt.came:  # while it waited: the command would have ended by it
         end_by(signal.SIGINT)
-        raise
     if same_command and lease is not None:
         same.check(argv)  # it may have been started otherwise while we waited
     procs.prctl(procs.PR_SET_CHILD_SUBREAPER, 1)  # so that the lease knows whether anything is left of it
@@ -55,7 +55,8 @@ def run_one(argv: Sequence[str], request: GpuRequest, *, no_wait: bool = False, 
     return os.waitstatus_to_exitcode(status)
 
 
-def _lease(argv: Sequence[str], request: GpuRequest, *, no_wait: bool) -> Lease:
+def _lease(argv: Sequence[str], request: GpuRequest, interrupt: Interrupt, *, no_wait: bool) -> Lease | None:
+    """The lease, or None where the wait was interrupted. Raises BusyError with ``no_wait``."""
     waiter = Waiter(request, {"command": " ".join(argv), "pid": os.getpid()})
     voice = Voice()
     try:
@@ -65,7 +66,8 @@ def _lease(argv: Sequence[str], request: GpuRequest, *, no_wait: bool) -> Lease:
         said = ""
         poller = select.poll()
         poller.register(waiter.fileno(), select.POLLIN)
-        while lease is None:
+        poller.register(interrupt.fileno(), select.POLLIN)
+        while lease is None and not interrupt.came:
             wait = waiter.waiting_for()
             if wait.key != said:
                 said = wait.key
