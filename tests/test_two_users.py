@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -197,7 +198,7 @@ def test_two_users_launch_at_once(town: Town, night: Night) -> None:
         table = night.looker.sweep("gpus")
         shown = f"{other.name}: {holder['sweep']} {holder['run']}: {holder['command']} (pid {holder['pid']}, for 0:"
         assert shown in table
-        assert f"pid {waiting['pid']}  {one.name}: {waiting['sweep']} {waiting['run']}: " in table
+        assert re.search(rf"pid {waiting['pid']} +{one.name}: {waiting['sweep']} {waiting['run']}: ", table), table
 
     night.open("all")
     wait_for(lambda: not (alive(anna, "alpha") or alive(bert, "beta") or alive(anna, "chain")), 40, "the end")
