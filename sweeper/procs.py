@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-ROUNDS = 20  # looks for what was forked meanwhile, before the killing begins
+ROUNDS = 20  # looks for what was forked meanwhile
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nobody may be taken for dead because of these
 STOPPED = "stopped"
 _STATES = {"T": STOPPED, "t": "stopped by a debugger", "D": "waiting for a disk or server that does not answer"}
@@ -91,7 +91,9 @@ def openers(path: str) -> list[int]:
     except OSError:
         return []
     identity = (status.st_dev, status.st_ino)
-    return [pid for pid in pids() if pid != os.getpid() and start_ticks(pid) is not None and _has_open(pid, identity)]
+    return [
+        pid for pid in everybody() if pid != os.getpid() and start_ticks(pid) is not None and _has_open(pid, identity)
+    ]
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -130,6 +132,18 @@ def pids() -> Iterator[int]:
             yield int(name)
 
 
+def everybody() -> Iterator[int]:
+    """All processes, and those that came while the caller looked at these: one that forks and ends before it is looked
+    at (as daemons do) leaves a child that only a later list has. So nobody escapes by descent."""
+    known: set[int] = set()
+    for _ in range(ROUNDS):
+        fresh = [pid for pid in pids() if pid not in known]
+        if not fresh:
+            break
+        known.update(fresh)
+        yield from fresh
+
+
 def descendants(root: int) -> list[int]:
     """All living descendants of ``root``, itself left out, parents before their children."""
     return list(_family(root))
@@ -139,7 +153,7 @@ def _family(root: int) -> dict[int, int]:
     """The living descendants of ``root``, each with its process group, parents before their children."""
     children: dict[int, list[int]] = {}
     groups: dict[int, int] = {}
-    for pid in pids():
+    for pid in everybody():
         fields = _stat(pid)
         if fields is not None and fields[0] not in "ZX":
             children.setdefault(int(fields[1]), []).append(pid)
@@ -233,12 +247,6 @@ def environment(pid: int) -> set[bytes] | None:
         time.sleep(0.0005)
 
 
-def ends(pid: int) -> bool:
-    """Whether there is no such process any more, or not for long."""
-    fields = _stat(pid)
-    return fields is None or _is_ending(fields)
-
-
 def _is_ending(fields: list[str]) -> bool:
     return fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
 
@@ -287,7 +295,7 @@ def of_run(run_dir: str, lock: str, spare: Iterable[int] = ()) -> list[int]:
     uid = os.getuid()
     own = {os.getpid(), *spare}
     found = []
-    for pid in pids():
+    for pid in everybody():
         try:
             if pid in own or os.stat(f"/proc/{pid}").st_uid not in (uid, 0):
                 continue

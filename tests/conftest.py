@@ -26,7 +26,7 @@ from tests import ready
 ROOT = Path(sweeper.__file__).parent.parent
 SWEEP = (sys.executable, "-m", "sweeper")
 # What the command line imports of others, but for what it has for one command alone.
-READY = ready.Ready(("fire", "filelock", "sqlite3", "simpleeval", "yaml"), PYTHONPATH=str(ROOT))
+READY = ready.Ready(("fire", "filelock", "libtmux", "sqlite3", "simpleeval", "yaml"), PYTHONPATH=str(ROOT))
 TMUX = shutil.which("tmux") or "tmux"  # a test may hide it
 PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
 
@@ -108,7 +108,7 @@ def processes_of(folder: Path) -> list[int]:
     """The living processes whose command line or environment names ``folder``, but for this one and its parents."""
     wanted = os.fsencode(folder)
     found = []
-    for pid in procs.pids():
+    for pid in procs.everybody():
         if pid in _own() or procs.start_ticks(pid) is None:
             continue
         for name in ("cmdline", "environ"):

@@ -138,22 +138,11 @@ def _entry(claim: Claim) -> bytes:
 
 
 def _carriers(entries: Set[bytes]) -> dict[int, set[bytes]]:
-    """The processes whose environment has any of ``entries``, and which. One that forks and ends while we look does not
-    escape: where a process ended meanwhile, those that are new are looked at as well."""
+    """The processes whose environment has any of ``entries``, and which."""
     found: dict[int, set[bytes]] = {}
-    known: set[int] = set()
-    for _ in range(procs.ROUNDS):
-        fresh = [pid for pid in procs.pids() if pid not in known]
-        known.update(fresh)
-        gone = False
-        for pid in fresh:
-            variables = procs.environment(pid)
-            if variables is None:
-                gone = gone or procs.ends(pid)
-            elif named := entries & variables:
-                found[pid] = set(named)
-        if not gone:
-            break
+    for pid in procs.everybody():
+        if named := entries & (procs.environment(pid) or set()):
+            found[pid] = set(named)
     return found
 
 
