@@ -20,6 +20,7 @@ from sweeper.supervisor.relay import Window
 from sweeper.supervisor.standby import Supervisor
 
 TAKING = 2.0  # seconds within which a scheduler that was just told to end is gone
+TABLE = 1.0  # seconds until the live table: what is over by then needs none, and the first runs begin undisturbed
 
 
 def take(sweep: paths.SweepDir) -> int | None:
@@ -49,7 +50,6 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
     if wish is None:
         raise errors.SweepError(f"{sweep.path} was never launched")
     word.log(f"scheduler {os.getpid()} begins")
-    shown: subprocess.Popen[bytes] | None = None
     window = None
     engine: Engine
     if wish.parallel is None:
@@ -62,19 +62,16 @@ def serve(sweep: paths.SweepDir, *, table: bool) -> dict[str, int]:
             _never_freeze()
             for number in (signal.SIGINT, signal.SIGQUIT):  # a key pressed at the table ends no night
                 signal.signal(number, signal.SIG_IGN)
-            try:
-                shown = _show(sweep)
-            except OSError as error:  # the runs matter, not the picture
-                word.log(f"the live table cannot be shown: {error}")
     scheduler = Scheduler(sweep, store, engine, server, word, lock)
+    shown = _Table(sweep, word)
+    if table and window is None:
+        scheduler.loop.at(TABLE, shown.show)
     try:
         scheduler.run()
     finally:
         if window is not None:
             window.restore()
-        if shown is not None:
-            shown.terminate()
-            shown.wait()
+        shown.close()
     store = scheduler.store  # it may have been opened anew
     counts = store.counts()
     word.log("scheduler ends: " + (summary(counts) or "no runs"))
@@ -103,7 +100,21 @@ def _never_freeze() -> None:
         termios.tcsetattr(0, termios.TCSANOW, attributes)
 
 
-def _show(sweep: paths.SweepDir) -> subprocess.Popen[bytes]:
-    """The live table, by a process of its own: what it costs delays no run."""
-    argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "watch", str(sweep.path)]
-    return subprocess.Popen(argv)
+class _Table:
+    """The live table in this window, by a process of its own: what it costs delays no run."""
+
+    def __init__(self, sweep: paths.SweepDir, word: Word) -> None:
+        self._sweep, self._word = sweep, word
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def show(self) -> None:
+        ours = [boot.__file__, paths.import_path(), "watch", str(self._sweep.path)]
+        try:
+            self._process = subprocess.Popen([sys.executable, "-I", "-S", "-X", "utf8", *ours])
+        except OSError as error:  # the runs matter, not the picture
+            self._word.log(f"the live table cannot be shown: {error}")
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
