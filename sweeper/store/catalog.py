@@ -6,13 +6,15 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper import model
-from sweeper.grid import Points, expand
 from sweeper.model import Params
-from sweeper.spec import Spec, read_spec
 from sweeper.store.db import Generation
+
+if TYPE_CHECKING:
+    from sweeper.grid import Points
+    from sweeper.spec import Spec
 
 
 @dataclass
@@ -26,6 +28,9 @@ class Era:
     @property
     def points(self) -> Points:
         if self._points is None:
+            from sweeper.grid import expand
+            from sweeper.spec import read_spec
+
             self._points = expand(read_spec(self.file, text=self.generation.source))
         return self._points
 

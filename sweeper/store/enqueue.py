@@ -5,16 +5,18 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper import model, obstacle, paths
-from sweeper.command import Template
 from sweeper.errors import InputError, SweepError
-from sweeper.grid import Points
-from sweeper.spec import Spec, read_spec
 from sweeper.store import catalog, counting
 from sweeper.store.catalog import Catalog
 from sweeper.store.db import STOP, Store, Wish
+
+if TYPE_CHECKING:
+    from sweeper.command import Template
+    from sweeper.grid import Points
+    from sweeper.spec import Spec
 
 SOURCE = "source"  # the flag that holds the text of the sweep file as last launched
 AGAIN = (model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED, model.LOST)
@@ -92,6 +94,8 @@ def enqueue(
 def _unchanged(known: Catalog, spec: Spec, template: Template) -> bool:
     if not known.eras or known.eras[-1].generation.identity != template.identity:
         return False
+    from sweeper.spec import read_spec
+
     last = known.eras[-1].generation
     return last.source == spec.source or catalog.same_grid(read_spec(spec.file, text=last.source), spec)
 

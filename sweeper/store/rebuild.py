@@ -11,11 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeper import command, folders, model, paths, procs
+from sweeper import folders, model, paths, procs
 from sweeper.errors import SweepError
-from sweeper.grid import expand
 from sweeper.model import Outcome, RunRecord
-from sweeper.spec import read_spec
 from sweeper.store.db import RUN, STOP, Store, Wish
 from sweeper.store.enqueue import enqueue
 from sweeper.store.sound import FILES, checked, is_broken, is_damage, there
@@ -116,6 +114,10 @@ def _fill(store: Store, sweep: paths.SweepDir, *, looking: bool = False) -> int:
         if last is None:
             return closed
         store.set_wish(last)
+    from sweeper import command
+    from sweeper.grid import expand
+    from sweeper.spec import read_spec
+
     try:
         spec = read_spec(last.file, text=sweep.file.read_text(encoding="utf-8"))
         points, template = expand(spec), command.template(spec)
