@@ -20,7 +20,7 @@ import pytest
 
 from sweeper import control, lease, model
 from sweeper.model import GpuRequest
-from sweeper.store import Store
+from sweeper.store import Store, counting, open_store
 from sweeper.supervisor.leasing import roomier
 from tests.conftest import Workshop, end_all, processes_of, say, wait_for
 
@@ -276,6 +276,19 @@ def test_a_command_hears_of_the_first_failure_and_of_the_end(shop: Workshop) -> 
     assert finish["counts"] == "2 2 0"
     assert "s finished: 2 done, 2 failed, 0 left" in finish["summary"]
     assert "loss" in finish["summary"]  # the report
+
+
+def test_the_first_failure_is_the_one_that_ended_first_whoever_is_heard_first(shop: Workshop) -> None:
+    """Of a chain, too: the next run may have failed before the outcome of the one before it is on disk."""
+    shop.run(sweep_file("[ {x} = 1 ]"), None)
+    store = open_store(shop.sweep)
+    with store:
+        assert counting.first_failure(store) == 2
+        store.connection.execute("UPDATE runs SET ended = ended - 3600 WHERE number = 3")
+        assert counting.first_failure(store) == 3
+        counting.begin(store)
+        assert counting.first_failure(store) is None
+    store.close()
 
 
 def test_a_run_that_prints_nothing_is_told_of_and_goes_on(shop: Workshop) -> None:

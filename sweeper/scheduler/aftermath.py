@@ -22,6 +22,7 @@ from sweeper.store.db import RUN, STOP
 from sweeper.store.rebuild import LOST_LIMIT
 
 AGAIN = 2.0  # seconds until something that did not work is tried again
+FIRST = 0.5  # seconds from a failure until it is told which was the first
 ADOPTING = 0.2  # seconds between two looks for the supervisor of a run whose lock is held
 LOOKS = 3  # such looks until what holds the lock is taken for the rest of a lost run
 STALE = "its file was deleted or replaced"
@@ -88,8 +89,14 @@ class Aftermath:
 
     def failed(self, number: int) -> None:
         """A run has failed for good, as the queue says by now: the whole sweep may have to stop."""
-        self.word.failed(self.line.spec, number)
+        self.word.failed(number)
+        self.loop.at(FIRST, self.tell_of_the_first)
         self.judge()
+
+    def tell_of_the_first(self) -> None:
+        """The overnight word of the first failure: a moment late, since of runs that end together any may be heard of
+        first, and a chain's next run may fail before the last one's outcome is on disk."""
+        self.word.tell_of_the_first(self.line.spec)
 
     def judge(self) -> None:
         reason = self.word.verdict(self.line.spec) if self.line.wish.want == RUN else ""
@@ -160,7 +167,8 @@ class Aftermath:
             self.adopt(record.number)
         for record in self.line.store.records([model.LOST]):
             self.settle(record.number)
-        self.judge()  # it may have been killed when it had just entered what decides
+        self.judge()  # it may have been killed when it had just entered what decides, or before it told
+        self.loop.at(FIRST, self.tell_of_the_first)
 
     def follow(self, number: int) -> None:
         """The supervisor of a run is heard no more. One that lives is left alone until it is gone."""

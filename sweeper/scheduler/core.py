@@ -81,11 +81,18 @@ class Scheduler:
             self.loop.quiet_until = 0.0
             while not self.leaving and self.loop.do_later():  # the last windows
                 continue
+            self._say_what_failed()
         except GoneError as gone:
             self._abandon(gone)
             raise
         self.slots.holding.release()
         self.engine.finish()
+
+    def _say_what_failed(self) -> None:
+        try:
+            self.aftermath.tell_of_the_first()
+        except (sqlite3.Error, OSError) as error:
+            self.word.log(f"of the first failure nobody is told: {error}")
 
     def _turn(self) -> bool:
         """Fill the slots, sleep until something happens, see to it; True when nothing is left to do."""

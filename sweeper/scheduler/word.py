@@ -84,13 +84,18 @@ class Word:
         """Whether the sweep must stop if so many more have failed."""
         return spec.max_failures is not None and counting.failures(self.store) + ended >= spec.max_failures
 
-    def failed(self, spec: Spec, number: int) -> None:
-        """A run has failed for good: say so; of the first one people are told."""
+    def failed(self, number: int) -> None:
+        """Note that a run has failed for good."""
         record = self.store.record(number)
-        if record is None:
+        if record is not None:
+            self.log(f"run {number}: {record.state}, {record.note}")
+
+    def tell_of_the_first(self, spec: Spec) -> None:
+        """Tell people of the first run that has failed for good, once."""
+        if self.store.flag(counting.TOLD) is not None or (number := counting.first_failure(self.store)) is None:
             return
-        self.log(f"run {number}: {record.state}, {record.note}")
-        if self.store.flag(counting.TOLD) is None:
+        record = self.store.record(number)
+        if record is not None:
             self.store.set_flag(counting.TOLD, "1")
             self.tell(spec, "failure", run=number, outcome=record.state, reason=record.note)
 

@@ -36,6 +36,13 @@ def failures(store: Store) -> int:
     return int(store.connection.execute(f"SELECT COUNT(*) FROM runs WHERE {_FAILED}").fetchone()[0])
 
 
+def first_failure(store: Store) -> int | None:
+    """The number of the one that failed first, if any has failed."""
+    order = "ORDER BY COALESCE(ended, started), number LIMIT 1"
+    row = store.connection.execute(f"SELECT number FROM runs WHERE {_FAILED} {order}").fetchone()
+    return None if row is None else int(row[0])
+
+
 def last_failure(store: Store) -> tuple[int, str]:
     """The number of the one that failed last, and why."""
     order = "ORDER BY COALESCE(ended, started) DESC, number DESC LIMIT 1"
