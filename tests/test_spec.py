@@ -227,6 +227,8 @@ def test_a_duplicate_key_is_found_before_merging() -> None:
         ("command: x\ngrid: {a: " + "9" * 5000 + "}\n", "digits"),
         ("command: x\ngrid: {a: 0x" + "f" * 5000 + "}\n", "digits"),
         ("command: x\ngrid: {a: \x07}\n", "character"),
+        ("command: x # it ends here\u2028grid: {a: 1}\n", "U+2028, which ends a line to some"),
+        ("command: x\ngrid: {a: 'b\x85'}\n", "U+0085"),
         ("command: ''\n", "is empty"),
         ("command: [python, x]\n", "is a list"),
         ("command: x\ngrid: 5\n", "is a number"),

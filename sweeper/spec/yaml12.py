@@ -13,6 +13,7 @@ from sweeper.spec.nodes import MAX_NODES, Mapping, Node, Scalar, Sequence, YamlE
 
 MAX_DEPTH = 60
 MAX_DIGITS = 1000
+_ODD_BREAKS = "\x85\u2028\u2029"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -39,6 +40,7 @@ def compose(text: str, problems: list[Problem]) -> Node | None:
 
     Mistakes that leave the rest readable (duplicate keys, tags) are added to ``problems``; others raise YamlError.
     """
+    _refuse_odd_breaks(text)
     composer = _Composer(problems)
     try:
         return composer.document(yaml.parse(text, Loader=_LOADER))
@@ -50,6 +52,22 @@ def compose(text: str, problems: list[Problem]) -> Node | None:
         raise YamlError(
             Problem(message, line, remedy='Write it as an escape in double quotes, like "\\x07".')
         ) from error
+
+
+def _refuse_odd_breaks(text: str) -> None:
+    """Raises YamlError for the characters that end a line in YAML 1.1, and with it to libyaml, but not in YAML 1.2,
+    nor in most editors: what looks like the end of a comment's line, say, could be a command."""
+    found = [place for place in map(text.find, _ODD_BREAKS) if place >= 0]
+    if not found:
+        return
+    name = f"{ord(text[min(found)]):04x}"
+    raise YamlError(
+        Problem(
+            f"holds the character U+{name.upper()}, which ends a line to some programs and not to others",
+            text.count("\n", 0, min(found)) + 1,
+            remedy=f'Remove it, or write it as an escape in double quotes: "\\u{name}".',
+        )
+    )
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
