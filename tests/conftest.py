@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import sweeper
 from sweeper import folders, launch, model, paths, procs
@@ -46,6 +47,9 @@ def restore_signals() -> None:
 
 
 restore_signals()
+# The same examples at each run; others by `pytest --hypothesis-profile=default`, and without end by tests.fuzz.
+settings.register_profile("same", derandomize=True, database=None)
+settings.load_profile("same")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class House(Workshop):
         launch.carry_out(launch.plan(str(file), options))
         if not text:
             wait_for(lambda: self.lines(f"tally-{name}"), what=name)
-            wait_for(lambda: self.states(name)[model.RUNNING] == 1)
+            wait_for(lambda: self.states(name)[model.RUNNING] == (parallel or 1))
         return self.sweep_of(name)
 
     def states(self, name: str) -> dict[str, int]:
