@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from sweeper.launch.place import PUT_ASIDE, check_at_rest, launching, works
     from sweeper.launch.planning import Options, Plan, command_lines, plan
     from sweeper.launch.previewing import preview
-    from sweeper.launch.reaching import PATIENCE, SilentError, alive, reach, reached, set_going, start, wake, woken
+    from sweeper.launch.reaching import (
+        PATIENCE,
+        SilentError,
+        alive,
+        pidfd,
+        reach,
+        reached,
+        set_going,
+        start,
+        wake,
+        woken,
+    )
     from sweeper.launch.tidying import end_removals, removal
 
 __all__ = [
@@ -36,6 +47,7 @@ __all__ = [
     "hear_of_begun",
     "launching",
     "new_wish",
+    "pidfd",
     "plan",
     "preview",
     "reach",
@@ -49,15 +61,15 @@ __all__ = [
 ]
 
 _WHERE = {
-    "carrying": ("Launched", "carry_out", "catch_up", "environment", "hear_of_begun", "new_wish"),
-    "leaving": ("Gone",),
-    "place": ("PUT_ASIDE", "check_at_rest", "launching", "works"),
-    "planning": ("Options", "Plan", "command_lines", "plan"),
-    "previewing": ("preview",),
-    "reaching": ("PATIENCE", "SilentError", "alive", "reach", "reached", "set_going", "start", "wake", "woken"),
-    "tidying": ("end_removals", "removal"),
+    "carrying": "Launched carry_out catch_up environment hear_of_begun new_wish",
+    "leaving": "Gone",
+    "place": "PUT_ASIDE check_at_rest launching works",
+    "planning": "Options Plan command_lines plan",
+    "previewing": "preview",
+    "reaching": "PATIENCE SilentError alive pidfd reach reached set_going start wake woken",
+    "tidying": "end_removals removal",
 }
-_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

@@ -110,6 +110,15 @@ def _pid(sweep: paths.SweepDir) -> int:
     return min(found, key=lambda pid: found[pid], default=0)
 
 
+def pidfd(sweep: paths.SweepDir) -> int | None:
+    """A pidfd of the scheduler's process, or None where it is not to be seen. The caller closes it."""
+    pid = _pid(sweep)
+    try:
+        return procs.pidfd(pid, procs.start_ticks(pid) or 0) if pid else None
+    except OSError:
+        return None
+
+
 def _silence(sweep: paths.SweepDir) -> str:
     pid = _pid(sweep)
     state = procs.state(pid)

@@ -8,7 +8,6 @@ import select
 import signal
 import sqlite3
 import sys
-import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from sweeper.errors import SweepError
 from sweeper.model import RunRecord
 from sweeper.store import Store, open_store, why_not
 from sweeper.watch import cursor
+from sweeper.watch.patience import Patience
 from sweeper.watch.picture import ROWS, Frame, cells, clock, doing, headline, look, picture, printable, time_left
 
 if TYPE_CHECKING:
@@ -68,12 +68,13 @@ def _is_plain() -> bool:
 
 
 def _frames(sweep: paths.SweepDir, tick: float, *, news: bool = False) -> Iterator[tuple[Frame, list[RunRecord]]]:
-    """A look every ``tick`` seconds until the scheduler is gone, also over a queue that is replaced or out of order for
-    a while; with ``news`` also all runs that began.
+    """A look every ``tick`` seconds until the scheduler is gone, which is noticed at once; also over a queue that is
+    replaced or out of order for a while; with ``news`` also all runs that began.
 
     Raises SweepError, sqlite3.Error where it cannot be read and nobody is there to mend it.
     """
     store: Store | None = None
+    patience = Patience(sweep)
     try:
         while True:
             frame, records = None, []
@@ -95,8 +96,9 @@ def _frames(sweep: paths.SweepDir, tick: float, *, news: bool = False) -> Iterat
                 paused = frame.status.state == "paused" and launch.alive(sweep)
                 if not paused and frame.status.state not in ("running", "stopping"):
                     return
-            time.sleep(tick)
+            patience.wait(tick)
     finally:
+        patience.close()
         if store is not None:
             store.close()
 
