@@ -75,7 +75,10 @@ def test_a_chain_runs_in_file_order_one_at_a_time(shop: Workshop) -> None:
 
 
 def test_never_more_than_n_at_once(shop: Workshop) -> None:
-    assert shop.run(counted("sleep 0.1", "{range: [0, 12]}"), 3) == {"done": 12}
+    shop.launch(counted(UNTIL_GO, "{range: [0, 12]}"), 3)
+    wait_for(lambda: most_at_once(shop.lines()) == 3)
+    (shop.folder / "go").touch()
+    assert shop.finish() == {"done": 12}
     assert most_at_once(shop.lines()) == 3
     assert len([line for line in shop.lines() if line.startswith("end")]) == 12
 
