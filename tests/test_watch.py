@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from sweeper import control, model, moments, paths, watch
+from sweeper import control, launch, model, moments, paths, watch
 from sweeper.cli import standing
 from sweeper.model import RunRecord
 from sweeper.watch import unwell
+from tests.conftest import Workshop, wait_for
 
 
 def run(number: int, state: str = model.RUNNING, **fields: object) -> RunRecord:
@@ -113,3 +115,26 @@ def test_status_says_what_can_be_done_and_stands_in_columns(
     assert lines[2].startswith("  3   lr=0.3")
     assert lines[3].startswith("  12  lr=1.2")
     assert lines[2].index("0:00") == lines[3].index("0:00")
+
+
+def test_a_terminal_that_waits_ends_with_the_sweep(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However seldom it looks: the scheduler's end wakes it."""
+    shop.launch("command: 'while [ ! -e go ]; do sleep 0.02; done'\ngpus: 0\n", 1)
+    wait_for(lambda: shop.counts().get("running") == 1)
+    monkeypatch.setattr(watch, "TICK", 600.0)
+    begun, look_for = threading.Event(), launch.pidfd
+
+    def looked_for(sweep: paths.SweepDir) -> int | None:
+        pidfd = look_for(sweep)
+        begun.set()
+        return pidfd
+
+    monkeypatch.setattr(launch, "pidfd", looked_for)
+    found: list[watch.Frame] = []
+    watching = threading.Thread(target=lambda: found.append(watch.until_end(shop.sweep, hint="")), daemon=True)
+    watching.start()
+    assert begun.wait(20)
+    (shop.folder / "go").touch()
+    watching.join(20)
+    assert [frame.status.state for frame in found] == ["finished"]
+    assert found[0].status.counts == {"done": 1}
