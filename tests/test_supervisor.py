@@ -18,7 +18,7 @@ from filelock import lock_descriptor
 
 from sweeper import folders, model, paths, procs
 from sweeper.supervisor import ending
-from tests.conftest import memory_disk, over, processes_of, wait_for
+from tests.conftest import memory_disk, processes_of, wait_for
 from tests.supervision import Hand, Supervised
 
 PYTHON = shlex.quote(sys.executable)
@@ -151,12 +151,17 @@ def main_of(window: Supervised) -> int:
     return int(said[1])
 
 
+def reaped(pid: int) -> bool:
+    """Whether its supervisor knows of its end."""
+    return not Path(f"/proc/{pid}").exists()
+
+
 def test_what_a_shutdown_ends_before_its_supervisor_has_not_failed(hand: Hand) -> None:
     """Stragglers of it live on when the supervisor's turn comes."""
     window = hand.run(f"{STRAGGLER} exec sleep 1000")
     main = main_of(window)
     os.kill(main, signal.SIGTERM)
-    wait_for(lambda: over(main))
+    wait_for(lambda: reaped(main))
     window.process.terminate()
     (hand.folder / "go").touch()
     assert "together with its supervisor" in ended(window, model.STOPPED, None, signal.SIGTERM).reason
@@ -165,7 +170,7 @@ def test_what_a_shutdown_ends_before_its_supervisor_has_not_failed(hand: Hand) -
 def test_what_failed_before_its_stragglers_were_ended_by_a_shutdown_has_failed(hand: Hand) -> None:
     window = hand.run(f"{STRAGGLER} exit 3")
     main = main_of(window)
-    wait_for(lambda: over(main))
+    wait_for(lambda: reaped(main))
     failed = time.monotonic()
     wait_for(lambda: time.monotonic() > failed + 2 * ending.TOGETHER)
     window.process.terminate()
