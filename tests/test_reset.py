@@ -15,7 +15,7 @@ import pytest
 
 from sweeper import index, model
 from sweeper.store import Store, rebuild
-from tests.conftest import Workshop, end_all, processes_of, wait_for
+from tests.conftest import Workshop, end_all, end_tmux, processes_of, wait_for
 from tests.faults.durable import Disk, build
 
 needs_compiler = pytest.mark.skipif(
@@ -114,6 +114,48 @@ def test_what_was_ordered_outlasts_a_power_cut(shop: Workshop, tmp_path_factory:
         assert done.returncode == 0, done.stderr
     disk.reset()
     assert shop.ask(lambda store: store.wish()).want == "stop"
+
+
+@needs_compiler
+def test_a_number_that_is_given_again_outlasts_the_next_power_cut(
+    shop: Workshop, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A reset took an attempt that the queue knows as lost; the next one takes what the queue has heard since, but not
+    the outcome of the attempt that has its number now: that is no attempt which the queue knows."""
+    aside = tmp_path_factory.mktemp("disk")
+    until_go = "while [ ! -e go ]; do sleep 0.02; done"
+    (shop.folder / "go").touch()
+    assert shop.run(f"command: 'echo {{x}} >> tally; [ {{x}} = 1 ] || {until_go}'\ngrid: {{x: [1, 2]}}\n") == {
+        "done": 2
+    }
+    (shop.folder / "go").unlink()
+    for number in (1, 2):
+        run = shop.run_dir(number)
+        assert run is not None
+        run.attempt(1).unlink()
+        run.outcome(1).unlink()
+    shop.ask(lambda store: store.requeue(1))
+    shop.ask(lambda store: store.requeue(2))
+    disk = Disk(shop.folder, ("runs", "home"), aside / "kept")
+    disk.settle()
+    root = Path(rebuild.__file__).parent.parent.parent
+    environment = {**os.environ, **disk.environment(), "LD_PRELOAD": str(build(aside)), "PYTHONPATH": str(root)}
+
+    def resume() -> None:
+        argv = [sys.executable, "-m", "sweeper", "resume", "s", "--detach"]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    resume()
+    wait_for(lambda: shop.lines() == ["1", "2"] * 2 and shop.counts() == {"done": 1, "running": 1})
+    end_all(processes_of(shop.folder))
+    end_tmux(Path(os.environ["TMUX_TMPDIR"]))
+    disk.reset()
+    (shop.folder / "go").touch()
+    resume()
+    wait_for(lambda: not shop.alive())
+    assert shop.counts() == {"done": 2}
+    assert shop.lines().count("1") == 2, "it was recorded"
 
 
 @pytest.mark.parametrize("when", ["since", "long before", "in this boot"])

@@ -136,7 +136,8 @@ class Aftermath:
             self.enter(number, past.outcome)
             return
         if past.attempts <= known and record.state != model.LOST:
-            self.line.store.set_attempts(number, past.attempts)  # fewer where somebody took its folder away
+            with self.line.store.durable():
+                self.line.store.set_attempts(number, past.attempts)  # fewer where somebody took its folder away
             self.line.store.requeue(number)  # it had not begun
             self.put_back(number)
             return
@@ -159,7 +160,7 @@ class Aftermath:
 
     def reconcile(self, busy: Sequence[int]) -> None:
         """Find out from the folders what happened while nobody scheduled."""
-        with self.line.store:
+        with self.line.store.durable(), self.line.store:
             alive, ended = reconcile(self.line.store, self.sweep, busy)
         for number, outcome in ended:
             self.enter(number, outcome)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from sweeper import paths, procs
@@ -87,6 +89,15 @@ class Database:
             return  # it is in memory
         self.connection.execute("PRAGMA synchronous = FULL")
         paths.sync_path(self.path.parent)  # the name of a log that another connection made: SQLite sees to its own only
+
+    @contextlib.contextmanager
+    def durable(self) -> Iterator[None]:
+        """Within it, as after ``synced``."""
+        self.synced()
+        try:
+            yield
+        finally:
+            self.connection.execute("PRAGMA synchronous = NORMAL")
 
     @property
     def stale(self) -> bool:

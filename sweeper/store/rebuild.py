@@ -190,7 +190,8 @@ def reconcile(
 
     Gives the runs that are alive (or may be, for their folder cannot be read), and the outcomes that the queue had not
     heard of, which the caller enters. What has neither outcome nor lock becomes lost; the caller queues it again. He
-    holds the sweep's lock, or that of its launch while it has no scheduler.
+    holds the sweep's lock, or that of its launch while it has no scheduler. Before a run goes it must be on disk that
+    its number of attempts was made smaller: another reset could make the queue know an attempt that it never heard of.
     """
     _after_reset(store)
     alive, ended = [], []
@@ -220,6 +221,7 @@ def reconcile(
 
 def _after_reset(store: Store) -> None:
     """After a boot, count as lost what the queue had heard the end of and whose outcome did not come to the disk.
+    What was stopped is stopped all the same, with as many attempts as there are.
 
     Older ones are not doubted: it was synced long before, and whoever deleted a folder since meant to.
     """
@@ -227,13 +229,16 @@ def _after_reset(store: Store) -> None:
     if store.flag(BOOT) == boot:
         return
     began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    for record in store.records([model.DONE, model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY]):
-        if record.folder is None or record.ended is None or record.ended < began - UNSYNCED:
+    for record in store.records([model.DONE, model.FAILED, model.TIMEOUT, model.OUT_OF_MEMORY, model.STOPPED]):
+        stopped = record.state == model.STOPPED  # it stays so, and somebody may queue it again
+        if record.folder is None or (not stopped and (record.ended is None or record.ended < began - UNSYNCED)):
             continue
         try:
             past = folders.history(paths.RunDir(Path(record.folder)))
         except OSError:
             continue  # closed to us; nothing says that it is not there
-        if past.outcome is None or past.attempts < record.attempts:
+        if stopped:
+            store.set_attempts(record.number, min(past.attempts, record.attempts))
+        elif past.outcome is None or past.attempts < record.attempts:
             store.set_lost(record.number, past.attempts, LOST_LIMIT)
     store.set_flag(BOOT, boot)

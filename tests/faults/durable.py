@@ -77,8 +77,12 @@ class Disk:
         new.rmdir()
         shutil.rmtree(self.kept)
         self.kept.mkdir()
-        self._keep(self.root, only=self.names)
+        self.settle()
         self._boot()
+
+    def settle(self) -> None:
+        """Everything that is there is on disk from now on."""
+        self._keep(self.root, only=self.names)
 
     def _boot(self) -> None:
         self.boot.write_text(f"{uuid.uuid4()}\n")
@@ -103,7 +107,6 @@ class Disk:
             target.chmod((self.kept / one).stat().st_mode & 0o7777)
 
     def _keep(self, path: Path, only: tuple[str, ...] | None = None) -> None:
-        """Everything that a reset left is on disk."""
         copy = self.kept / key(path)
         if path.is_dir():
             children = [child for child in path.iterdir() if only is None or child.name in only]
