@@ -203,7 +203,7 @@ def test_failures_are_counted_over_a_killed_scheduler_and_the_first_is_told_once
     assert shop.finish() == {"failed": 3, "queued": 2}
     assert why(shop).startswith("max_failures: 3 runs did not end well; the last, run 3: ")
     told = shop.sweep.path / "told"
-    wait_for(lambda: "finish" in told.read_text(), 60)
+    wait_for(lambda: told.exists() and "finish" in told.read_text(), 60)
     assert told.read_text().count("failure") == 1
 
 

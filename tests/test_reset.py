@@ -183,6 +183,21 @@ def test_an_end_that_a_reset_took_is_done_again(shop: Workshop, monkeypatch: pyt
         assert len(shop.lines()) == 3, "what is recorded is not doubted"
 
 
+def test_a_stopped_run_whose_attempt_a_reset_took_is_queued_again_without_it(shop: Workshop) -> None:
+    text = "command: echo {x} >> tally\ngrid: {x: [1, 2]}\n"
+    assert shop.run(text) == {"done": 2}
+    run = shop.run_dir(1)
+    assert run is not None
+    run.attempt(1).unlink()
+    run.outcome(1).unlink()
+    shop.ask(lambda store: store.set_state(1, model.STOPPED, "by a test"))
+    shop.ask(lambda store: store.set_flag(rebuild.BOOT, "another"))
+    shop.ask(lambda store: rebuild.reconcile(store, shop.sweep))
+    record = shop.ask(lambda store: store.record(1))
+    assert record is not None
+    assert (record.state, record.attempts) == (model.STOPPED, 0)
+
+
 def test_attempts_that_were_taken_away_are_counted_from_the_folder(shop: Workshop) -> None:
     """Or the outcome of the attempt that takes the number again would pass for one heard of long ago."""
     text = "command: echo {x} >> tally; exit 1\ngrid: {x: [1]}\nretries: 2\n"
