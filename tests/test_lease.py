@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -638,3 +639,20 @@ def test_importing_the_lease_does_not_import_the_driver() -> None:
     code = f"import sys, sweeper.lease, sweeper.gpus; print([name for name in {heavy} if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_who_leaves_while_nothing_can_be_read_is_out_of_the_queue(
+    waiter: Callable[..., Waiter], locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = lease_of(waiter(count=4))
+    second, third = waiter(count=1), waiter(count=1)
+    assert second.try_acquire() is None
+
+    def nothing() -> object:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(second, "_read", nothing)
+    second.close()
+    assert third.try_acquire() is None
+    assert second.claim.name not in [claim.name for claim in claims.read_all(locks) if claim.live]
+    lease.close()

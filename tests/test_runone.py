@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sweeper import runone
+from sweeper.errors import BusyError
 from sweeper.lease import claims, folder
 from tests.conftest import wait_for
 
@@ -499,6 +500,27 @@ def test_started_otherwise_while_it_waited(machine: StandIn, start: Callable[...
         other.kill()
         other.wait()
     assert run('{"gpus": 4, "no_wait": true}', "true").returncode == 0
+
+
+def test_of_two_that_begin_together_with_the_same_command_one_runs() -> None:
+    """Each sees the other in /proc: which of them it is, the lock says."""
+    command = ["sleep", f"0.0{os.getpid()}1"]
+    flags = (["--same-command"], ["--gpus", "0", "--same_command"], ["--gpus", "1"])
+    for typed in flags:
+        program = "import sys; print('ready', flush=True); sys.stdin.read()"
+        words = [sys.executable, "-c", program, "run-one", *typed, "--", *command]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert line(other) == "ready"
+            if "--gpus 1" in " ".join(typed):
+                with pytest.raises(BusyError, match="waiting to run"):
+                    runone.same.take(command)
+            else:
+                os.close(runone.same.take(command))
+            other.communicate()
+    descriptor = runone.same.take(command)
+    with pytest.raises(BusyError, match="running"):
+        runone.same.take(command)
+    os.close(descriptor)
 
 
 def test_the_same_command_runs_once(start: Callable[..., subprocess.Popen[str]]) -> None:

@@ -11,6 +11,7 @@ were stopped see every few seconds whether they are; as a safety net each looks 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import procs
-from sweeper.errors import InputError
+from sweeper.errors import InputError, SweepError
 from sweeper.lease import asking, claims, devices, evidence, roll, turns, words
 from sweeper.lease import folder as places
 from sweeper.lease.claims import Claim
@@ -147,11 +148,14 @@ class Waiter:
     def close(self) -> None:
         """Leave the queue. Twice does nothing, and after a lease was given only what waiting took is let go."""
         if self._descriptor >= 0:
-            now = self._read()
-            (self.folder / self.claim.name).unlink(missing_ok=True)
+            now = None
+            with contextlib.suppress(OSError, SweepError):  # unlocked, our file says by itself that nobody waits
+                now = self._read()
+                (self.folder / self.claim.name).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
-            self._announce(now)
+            if now is not None:
+                self._announce(now)
         if self._wake is not None:
             self._wake.close()
 

@@ -27,20 +27,28 @@ def same_command_lock(argv: Sequence[str]) -> Path:
 
 def take(argv: Sequence[str]) -> int:
     """The descriptor of the lock, which the command is to inherit. Raises BusyError where it runs already, OSError."""
-    check(argv)
     path = same_command_lock(argv)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if lock_descriptor(descriptor, blocking=False):
+    try:
+        if not lock_descriptor(descriptor, blocking=False):
+            check(argv, locked=True)
+            said = os.pread(descriptor, 20, 0).strip()
+            raise BusyError(_text("running", int(said) if said.isdigit() else 0))
         procs.crashpoint("same locked")
         os.pwrite(descriptor, b"%-20d" % os.getpid(), 0)
-        return descriptor
-    said = os.pread(descriptor, 20, 0).strip()
-    os.close(descriptor)
-    raise BusyError(_text("running", int(said) if said.isdigit() else 0))
+        check(argv)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
-def check(argv: Sequence[str]) -> None:
-    """Raises BusyError where a process of this user has this command line, or is a run-one that waits to start it."""
+def check(argv: Sequence[str], *, locked: bool = False) -> None:
+    """Raises BusyError where a process of this user has this command line, or is a run-one that waits to start it.
+
+    A run-one with ``--same-command`` counts only if somebody else has the lock (``locked``): else it is one that begins
+    at this moment, and is refused because we have it.
+    """
     line = [os.fsencode(word) for word in argv]
     program = shutil.which(argv[0])
     own = _own()
@@ -49,11 +57,18 @@ def check(argv: Sequence[str]) -> None:
         words = [] if pid in own else _words(pid)
         if _same(words, line, program):
             raise BusyError(_text("running", pid))
-        if b"run-one" in words and b"--" in words and words[words.index(b"--") + 1 :] == line:
+        if b"run-one" not in words or b"--" not in words:
+            continue
+        place = words.index(b"--")
+        if words[place + 1 :] == line and (locked or not _asks_the_lock(words[:place])):
             ours.append(pid)
     if ours:
         below = procs.descendants(ours[0])  # nothing before its turn has come
         raise BusyError(_text("running", below[0]) if below else _text("waiting to run", ours[0]))
+
+
+def _asks_the_lock(flags: Sequence[bytes]) -> bool:
+    return any(flag.replace(b"_", b"-").startswith(b"--same-command") for flag in flags)
 
 
 def _same(words: Sequence[bytes], line: Sequence[bytes], program: str | None) -> bool:
