@@ -67,13 +67,14 @@ def _stop(sweep: paths.SweepDir, store: Store, runs: Sequence[int], why: str) ->
         flying = [number for number in flying if number in set(runs)]
     changed = bool(flying or unstarted) if runs else now.state in GOING
     index.remember(sweep)
-    if not changed:
+    again = not runs and now.state == "stopping"  # whoever stopped it may have been killed before he told anybody
+    if not (changed or again):
         return Stopped(now.state, False, [], [], over)
     with store:
         if runs:
             store.touch_all(_untouched(store, sweep, unstarted))
             store.ask_stop([*flying, *unstarted])
-        else:
+        elif not again:
             store.set_wish(replace(wish_of(store, sweep), want=STOP, why=why))
     silent = ""
     try:
@@ -87,7 +88,7 @@ def _stop(sweep: paths.SweepDir, store: Store, runs: Sequence[int], why: str) ->
                 record = store.record(number)
                 if record is not None and record.state == model.QUEUED:
                     store.set_state(number, model.STOPPED, "stopped before it began")
-    return Stopped(now.state, True, flying, unstarted, over, silent)
+    return Stopped(now.state, changed, flying, unstarted, over, silent)
 
 
 def _untouched(

@@ -54,9 +54,16 @@ class Aftermath:
         self._said: dict[int, str] = {}
 
     def put_back(self, number: int) -> None:
-        """Queue a run again, unless it is gone from the file or was stopped meanwhile."""
+        """Queue a run again, unless it is gone from the file or was stopped meanwhile, or is to be."""
         record = self.line.store.record(number)
-        if record is not None and record.wanted and record.state == model.QUEUED:
+        if record is None or record.state not in (model.QUEUED, model.WAITING):
+            return
+        if self.line.store.asked_to_stop(number):
+            self.line.store.set_state(number, model.STOPPED, "stopped by its user")
+            return
+        if record.state == model.WAITING:  # for GPUs, until something kept it from beginning
+            self.line.store.requeue(number)
+        if record.wanted:
             self.line.put_back(number)
 
     def enter(self, number: int, outcome: Outcome) -> None:
@@ -66,11 +73,16 @@ class Aftermath:
             raise sqlite3.OperationalError(STALE)
         with self.line.store:
             ordered = outcome.outcome == model.STOPPED and self.line.store.asked_again(number)
+            unwanted = self.line.store.asked_to_stop(number)  # it ended by itself just before
             self.line.store.set_outcome(number, outcome)
             _, failures, ooms = self.line.store.tries(number)
-            again = self.line.wish.want != STOP and (
-                (outcome.outcome == model.OUT_OF_MEMORY and ooms <= spec.retries_oom)
-                or (outcome.outcome in BROKEN and failures + max(0, ooms - spec.retries_oom) <= spec.retries)
+            again = (
+                self.line.wish.want != STOP
+                and not unwanted
+                and (
+                    (outcome.outcome == model.OUT_OF_MEMORY and ooms <= spec.retries_oom)
+                    or (outcome.outcome in BROKEN and failures + max(0, ooms - spec.retries_oom) <= spec.retries)
+                )
             )
             if ordered:
                 self.line.store.requeue_all([model.STOPPED], [number])
@@ -192,14 +204,15 @@ class Aftermath:
         record = self.line.store.record(number)
         if record is None or record.folder is None:
             return False
-        attempt = folders.history(paths.RunDir(Path(record.folder))).attempt
+        past = folders.history(paths.RunDir(Path(record.folder)))
+        attempt = past.attempt
         pidfd = None if attempt is None else procs.pidfd(attempt.pid, attempt.start_ticks)
         if attempt is None or pidfd is None:
             return False
         adopted = Adopted(number, pidfd, time.monotonic() + ADOPTING)
         self.adopted.append(adopted)
         self.loop.watch(pidfd, lambda: self._settle_adopted(adopted))
-        if record.state != model.RUNNING:
+        if record.state != model.RUNNING and past.outcome is None:
             self.line.store.set_started(number, attempt.number, attempt.started, attempt.gpus, attempt.host)
         return True
 
@@ -238,7 +251,8 @@ class Aftermath:
         """Look again at those whose supervisor has not been seen."""
         now = time.monotonic()
         for adopted in [one for one in self.adopted if one.pidfd is None and now >= one.check_at]:
-            self._settle_adopted(adopted)
+            if adopted in self.adopted:  # what became of another may have stopped the sweep, and given this one up
+                self._settle_adopted(adopted)
 
     @property
     def moments(self) -> list[float]:

@@ -48,7 +48,7 @@ class Scheduler:
         ears = Ears(
             lambda worker, message: self.hearing.hear(worker, message),
             lambda worker: self.hearing.hung_up(worker),
-            self._load,
+            self._woken,
             word.log,
         )
         self.crew = Crew(self.loop, engine, server, ears)
@@ -155,13 +155,14 @@ class Scheduler:
                 self.loop.at(0.05, lambda: None)
                 return False
             procs.crashpoint("leaving locked")
-            self._load()
+            self._woken()
             done = self.line.wish.want != RUN or self.line.empty
         finally:
             if done:
                 self.launch_lock = launch
             else:
                 os.close(launch)
+                self.loop.at(0.0, lambda: None)  # what was found is to be seen to, and nobody else may wake us
         for worker in list(self.crew.workers) if done else ():
             self.crew.dismiss(worker)
         return done
@@ -196,6 +197,15 @@ class Scheduler:
     def _give_up(self, why: str) -> None:
         if not self.hung_up:  # then it is no wonder
             self.stop(why)
+
+    def _woken(self) -> bool:
+        """Take up what is wanted now. False where it is to go on and our session is gone: the next scheduler, which
+        whoever wants it starts once we have left, has one."""
+        self._load()
+        if self.hung_up and not self.ill and self.line.wish.want == RUN:
+            self.word.log("it is to go on, and its session is gone: left to another scheduler")
+            self.leaving = True
+        return not self.leaving
 
     def _load(self) -> None:
         """Take up the wish and the queue as they are now."""

@@ -51,11 +51,12 @@ class Worker:
 
 @dataclass(frozen=True)
 class Ears:
-    """Whom the crew tells what it hears: a packet of a supervisor, its end, and that the command line was here."""
+    """Whom the crew tells what it hears: a packet of a supervisor, its end, and that the command line was here; False
+    says that this scheduler leaves instead."""
 
     hear: Callable[[Worker, Message], None]
     hung_up: Callable[[Worker], None]
-    wake: Callable[[], None]
+    wake: Callable[[], bool]
     log: Callable[[str], None]
 
 
@@ -161,10 +162,12 @@ class Crew:
         if message is None:
             return
         if message["kind"] == "wake":
+            stays = True
             try:
-                self.ears.wake()
+                stays = self.ears.wake()
             finally:
-                visitor.send("ok")  # also where the queue cannot be read now: it will be
+                if stays:
+                    visitor.send("ok")  # also where the queue cannot be read now: it will be
         elif message["kind"] == "ping":
             visitor.send("ok")
         elif message["kind"] == "hello":

@@ -151,8 +151,8 @@ class Store(Wants):
         return (0, 0, 0) if row is None else (int(row[0]), int(row[1]), int(row[2]))
 
     def requeue(self, number: int) -> None:
-        """Queue a run again, by itself (a retry, a lost attempt)."""
-        self.connection.execute("UPDATE runs SET state = ?, stop = 0 WHERE number = ?", (model.QUEUED, number))
+        """Queue a run again, by itself (a retry, a lost attempt). A stop that was asked for is still to be obeyed."""
+        self.connection.execute("UPDATE runs SET state = ?, stop = (stop = 1) WHERE number = ?", (model.QUEUED, number))
 
     def requeue_all(self, states: Iterable[str], numbers: Iterable[int] | None = None) -> list[int]:
         """Queue again, with a clean count of tries, the wanted runs in these states (of these numbers). Gives them."""
@@ -190,6 +190,11 @@ class Store(Wants):
         row = self.connection.execute("SELECT stop = 2 FROM runs WHERE number = ?", (number,)).fetchone()
         wish = self.wish()
         return row is not None and bool(row[0]) and wish is not None and wish.want != STOP
+
+    def asked_to_stop(self, number: int) -> bool:
+        """Whether a run is to be stopped, or not to be started."""
+        row = self.connection.execute("SELECT stop = 1 FROM runs WHERE number = ?", (number,)).fetchone()
+        return row is not None and bool(row[0])
 
     def stops(self) -> list[int]:
         return [int(row[0]) for row in self.connection.execute("SELECT number FROM runs WHERE stop = 1")]

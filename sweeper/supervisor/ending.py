@@ -42,9 +42,10 @@ class Ending:
         self.terminate(run)
 
     def ended_too(self, run: Running) -> None:
-        """This process is being ended by a signal, perhaps while only stragglers of the run are left."""
-        if run.main_ended_at is not None and self.late is None:
-            self.late = time.monotonic() - run.main_ended_at
+        """This process is being ended by a signal, perhaps while only stragglers of the run are left, or before it has
+        heard of the command's end."""
+        if self.late is None:
+            self.late = 0.0 if run.main_ended_at is None else time.monotonic() - run.main_ended_at
 
     def terminate(self, run: Running) -> None:
         """TERM to all that lives of the run, once."""
@@ -87,9 +88,9 @@ class Ending:
         if outcome is None:
             outcome = self._last_words(run, verdict)
         if self._record(run, outcome):
-            self.voice.tell("recorded", outcome=outcome.to_json())
             procs.crashpoint("before unlock")
-            run.close()
+            run.close()  # first: whoever hears that it is recorded may begin it again
+            self.voice.tell("recorded", outcome=outcome.to_json())
             if not self.chain:
                 self.voice.wait_for_bye()
         else:

@@ -228,6 +228,10 @@ class Supervisor:
 
     def stop(self, outcome: str, why: str) -> None:
         """End the run; before it has begun: leave the queue."""
+        if why != CLOSED:  # a window that closes takes both with it
+            self._reap()  # what has ended by itself was not stopped
+        if self.left:
+            return
         run = self._begun()
         if run is not None:
             self.ending.stop(run, outcome, why)
