@@ -48,7 +48,7 @@ def restore_signals() -> None:
 
 restore_signals()
 # The same examples at each run; others by `pytest --hypothesis-profile=default`, and without end by tests.fuzz.
-settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.load_profile("same")
 
 
@@ -184,7 +184,7 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     end_tmux(sockets)
     left = processes_of(tmp_path)
     procs.signal_all(filter(is_scheduler, left), signal.SIGTERM)  # or it would wait a while for a shutdown to follow
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
         left = processes_of(tmp_path)

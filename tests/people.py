@@ -137,7 +137,7 @@ class Town:
             end_tmux(one.folder / "tmux", one.uid)
         left: list[int] = []
         try:
-            wait_for(lambda: not processes_of(self.folder), 5)
+            wait_for(lambda: not processes_of(self.folder))
         except pytest.fail.Exception:
             left = processes_of(self.folder)
         told = [describe(pid) for pid in left]

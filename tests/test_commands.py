@@ -64,7 +64,7 @@ class Shell:
         """A sweep of three runs, two at a time, the first two of which are running."""
         self.write(SLOW)
         self.sweep("s.yaml", "--parallel", "2", "--detach", *flags, check=0)
-        wait_for(lambda: len(self.shop.lines()) == 2, what="two runs")
+        wait_for(lambda: len(self.shop.lines()) == 2 and self.shop.counts().get("running") == 2, what="two runs")
 
     def end(self) -> None:
         (self.folder / "end").touch()

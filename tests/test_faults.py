@@ -36,8 +36,9 @@ def suite(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, check=False, **more)
 
 
+@pytest.mark.timeout(300)
 def test_thirty_faults_break_nothing() -> None:
-    done = suite("--faults", "30", "--seed", "7000", capture_output=True, timeout=110)
+    done = suite("--faults", "30", "--seed", "7000", capture_output=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "0  violations" in done.stdout
 
@@ -48,9 +49,10 @@ def test_five_hundred_faults_break_nothing() -> None:
     assert suite("--faults", "500", "--seed", str(int(time.time()))).returncode == 0
 
 
+@pytest.mark.timeout(300)
 def test_a_death_at_the_crash_points_of_the_day_breaks_nothing() -> None:
     part = f"{int(time.time() // 86400) % PARTS + 1}/{PARTS}"
-    done = suite("--points", "--part", part, capture_output=True, timeout=110)
+    done = suite("--points", "--part", part, capture_output=True, timeout=280)
     assert done.returncode == 0, f"python -m tests.faults --points --part {part}\n{done.stdout}{done.stderr[-2000:]}"
     assert "0  violations" in done.stdout
 

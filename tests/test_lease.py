@@ -105,7 +105,7 @@ def test_those_further_back_hear_who_holds_the_gpu_now(
     waiter: Callable[..., Waiter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are not woken at once, since it is not their turn, but they do not name one who is gone for long either."""
-    monkeypatch.setattr("sweeper.lease.waiter.LATER", 0.05)
+    monkeypatch.setattr("sweeper.lease.waiter.LATER", 0.5)
     lease = lease_of(waiter("python old.py", allowed=(0,)))
     queue = [waiter(f"python new-{number}.py", allowed=(0,)) for number in range(5)]
     assert all(refused(one) for one in queue)
@@ -119,7 +119,7 @@ def test_those_further_back_hear_who_holds_the_gpu_now(
     assert last.try_acquire() is None
     seconds = last.timeout()
     assert seconds is not None
-    assert 0 < seconds <= 0.05
+    assert 0 < seconds <= 0.5
     time.sleep(seconds)
     assert last.try_acquire() is None
     assert "python new-0.py" in last.waiting_for().text

@@ -124,7 +124,7 @@ def test_the_target_is_not_among_the_arguments(log: Path, tmp_path: Path) -> Non
 
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "COMMAND_SECONDS", 0.5)
+    monkeypatch.setattr(notify, "COMMAND_SECONDS", 2.0)
     command = "echo $$ >pid; echo still here; trap '' TERM; tail -f /dev/null"
     failure = notify.tell(command, "finish", PAYLOAD, tmp_path)
     assert failure == "the command took too long and was ended: still here"

@@ -15,9 +15,11 @@ from tests.conftest import Workshop, wait_for
 # A command that ends some time after it was told to, as one that writes a checkpoint does: here, when it may.
 TEXT = """
 command: |
-  : {x}; echo begun $SWEEP_RUN $SWEEP_ATTEMPT >> tally
   if [ $SWEEP_ATTEMPT = 1 ]; then
     trap 'echo told $SWEEP_RUN >> tally; while ! [ -e may_end ]; do sleep 0.02; done; exit 1' TERM
+  fi
+  : {x}; echo begun $SWEEP_RUN $SWEEP_ATTEMPT >> tally
+  if [ $SWEEP_ATTEMPT = 1 ]; then
     while ! [ -e may_end ]; do sleep 0.02; done
   fi
 grid: {x: [1, 2, 3]}

@@ -40,8 +40,8 @@ def test_a_deleted_folder_ends_the_sweep_and_its_runs_while_nobody_speaks(shop: 
     of_it = procs.of_run(str(run.path), str(run.lock))
     assert len(of_it) == 2, "its supervisor and its command"
     delete(shop.sweep.path)
-    wait_for(lambda: not procs.start_ticks(pid), 5.0, "the scheduler's end")
-    wait_for(lambda: not any(map(procs.start_ticks, of_it)), 5.0, "the run's end")
+    wait_for(lambda: not procs.start_ticks(pid), what="the scheduler's end")
+    wait_for(lambda: not any(map(procs.start_ticks, of_it)), what="the run's end")
     assert f"{shop.sweep.path} was deleted while the sweep ran: its runs are ended" in shown(shop).replace("\n", " ")
     assert not shop.sweep.path.exists(), "and nobody makes it again"
     assert shop.run("command: 'true'\ngrid: {x: [1]}\n", parallel) == {"done": 1}
@@ -55,7 +55,7 @@ def test_a_paused_sweep_notices_too(shop: Workshop) -> None:
     wait_for(lambda: shop.state(1) == model.DONE)
     pid = shop.scheduler()
     delete(shop.sweep.path)
-    wait_for(lambda: not procs.start_ticks(pid), 5.0, "the scheduler's end")
+    wait_for(lambda: not procs.start_ticks(pid), what="the scheduler's end")
 
 
 @pytest.mark.parametrize("what", ["runs/s", "runs", "."])
@@ -69,7 +69,7 @@ def test_a_folder_moved_with_any_above_it_ends_the_scheduler_and_no_run(shop: Wo
     attempts = [shop.attempt(1), shop.attempt(2)]
     moved = (base / what).resolve()
     os.rename(moved, there := moved.with_name("there"))
-    wait_for(lambda: not procs.start_ticks(pid), 5.0, "the scheduler's end")
+    wait_for(lambda: not procs.start_ticks(pid), what="the scheduler's end")
     for attempt in attempts:
         assert attempt is not None
         assert procs.alive(attempt.pid, attempt.start_ticks)
@@ -100,6 +100,7 @@ def test_what_happens_in_the_folder_wakes_nobody(shop: Workshop) -> None:
     shop.launch(WAITING, 2)
     wait_for(lambda: len(shop.lines()) == 2 and "standby" in shop.tmux("list-windows", "-a"))
     pid = shop.scheduler()
+    wait_for(lambda: "2 running" in shown(shop), what="the live table, which comes after a second")
     before = wait_for(lambda: switches(pid) == switches(pid, 0.3) and switches(pid))
     for number in range(500):
         file = shop.sweep.path / f"file{number}"

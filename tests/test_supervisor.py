@@ -179,7 +179,8 @@ def test_what_failed_before_its_stragglers_were_ended_by_a_shutdown_has_failed(h
 
 
 def test_background_processes_are_told_before_they_are_killed(hand: Hand) -> None:
-    window = hand.run("(trap '' HUP; trap 'echo told; exit' TERM; echo up; while :; do sleep 0.02; done) & sleep 0.2")
+    straggler = "trap '' HUP; trap 'echo told; exit' TERM; echo up; : >up; while :; do sleep 0.02; done"
+    window = hand.run(f"({straggler}) & while [ ! -e up ]; do sleep 0.02; done")
     ended(window, model.DONE, 0)
     assert window.log.startswith(b"up\r\n")
     assert window.log.endswith(b"told\r\n")
@@ -479,9 +480,10 @@ def test_a_shell_killed_before_its_turn_is_no_attempt(hand: Hand) -> None:
 def test_a_folder_deleted_while_it_runs_is_told(hand: Hand) -> None:
     import shutil
 
-    window = hand.run("echo up; sleep 0.3")
+    window = hand.run("echo up; while [ ! -e go ]; do sleep 0.02; done")
     wait_for(lambda: b"up" in window.log)
     shutil.rmtree(window.run_dir.path)
+    (hand.folder / "go").touch()
     assert "gone" in window.hear("unrecorded")["why"]
     window.process.wait(10)
 
@@ -554,8 +556,8 @@ def test_a_supervisor_is_small_and_sleeps(hand: Hand) -> None:
 
 
 def test_a_stall_is_told_once_until_there_is_output_again(hand: Hand) -> None:
-    window = hand.run("read -r a; echo up; read -r b", stall=0.1)
-    assert window.hear("stalled")["seconds"] >= 0.1
+    window = hand.run("stty -echo; read -r a; echo up; read -r b", stall=1.0)
+    assert window.hear("stalled")["seconds"] >= 1.0
     window.type(b"\n")
     window.hear("stalled")
     window.type(b"\n")

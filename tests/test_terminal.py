@@ -59,13 +59,15 @@ class Terminal:
 
     def wait(self, *texts: str, gone: str = "") -> str:
         """The screen once all of these stand on it, and ``gone``, which the command before has left there, no more."""
+        seen = ""
 
         def there() -> bool:
-            screen = self.screen
-            return all(text in screen for text in texts) and not (gone and gone in screen)
+            nonlocal seen
+            seen = self.screen
+            return all(text in seen for text in texts) and not (gone and gone in seen)
 
         wait_for(there, what=f"{texts} on\n{self.screen}")
-        return self.screen
+        return seen
 
     def status(self, line: str) -> str:
         """Give a command, wait for its end, and give its exit status."""

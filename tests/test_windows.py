@@ -146,7 +146,7 @@ def test_a_session_that_is_closed_stops_the_sweep_for_good(shop: Workshop, paral
     assert found == {"stopped": parallel or 1, "queued": 4 - (parallel or 1)}, shop.tell()
     wish = shop.ask(lambda store: store.wish())
     assert (wish.want, wish.why) == ("stop", "its tmux session was closed")
-    assert not shop.tmux("list-sessions")
+    wait_for(lambda: not shop.tmux("list-sessions"), what="the session's end")
     go(shop)
     assert shop.run(parallel=parallel) == {"done": 4}
 
@@ -184,8 +184,11 @@ def test_the_users_tmux_settings_do_no_harm(shop: Workshop, conf: str, parallel:
     (shop.folder / "home" / ".tmux.conf").write_text(f"{conf}\n")
     text = "command: 'echo {x}; [ {x} != 2 ]'\ngrid: {x: [1, 2, 3]}\n"
     assert shop.run(text, parallel) == {"done": 2, "failed": 1}
-    left = shop.tmux("list-panes", "-a", "-F", "#{window_name} #{pane_dead}").splitlines()
-    assert left == (["2,x=2 1"] if parallel else []), "the failed run's window stays, and nothing lives"
+    left = ["2,x=2 1"] if parallel else []
+    panes = ("list-panes", "-a", "-F", "#{window_name} #{pane_dead}")
+    wait_for(
+        lambda: shop.tmux(*panes).splitlines() == left, what="the failed run's window alone, in which nothing lives"
+    )
 
 
 @pytest.mark.parametrize(
