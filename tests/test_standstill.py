@@ -278,7 +278,12 @@ def test_a_window_is_given_up_after_so_many_looks_and_not_by_the_clock(private: 
 def test_all_who_came_while_it_stood_still_are_let_in_at_once(private: Path) -> None:
     loop, woken = Loop(), []
     server = channel.listen(private / "door.sock")
-    Crew(loop, NoWindows(), server, Ears(lambda *_: None, lambda *_: None, lambda: woken.append(1) is None, lambda _: None))
+    Crew(
+        loop,
+        NoWindows(),
+        server,
+        Ears(lambda *_: None, lambda *_: None, lambda: woken.append(1) is None, lambda _: None),
+    )
     visitors = [Channel.connect(private / "door.sock") for _ in range(20)]
     for visitor in visitors:
         visitor.send("wake")
