@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sweeper import control, folders, model
+from sweeper import control, folders, model, tmux
 from sweeper.scheduler.aftermath import Aftermath
 from sweeper.scheduler.line import Line
 from sweeper.scheduler.loop import Loop
@@ -68,6 +69,25 @@ def test_a_stop_that_was_killed_before_it_told_anybody_is_told_by_the_next(shop:
     done = control.stop(shop.sweep)
     assert (done.was, done.changed) == ("stopping", False)
     assert shop.finish() == {"stopped": 1, "queued": 1}
+
+
+def test_a_session_that_closes_while_the_scheduler_is_started_is_made_anew(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop.run("command: 'test {x} = 1'\ngrid: {x: [1, 2]}\n", 1) == {"done": 1, "failed": 1}
+    assert "sweep-s" in shop.tmux("list-sessions"), "the window of the run that failed stays"
+    real = tmux.new_window
+
+    def late(*words: Any, **named: Any) -> tmux.Pane:
+        shop.tmux("kill-session", "-t", "sweep-s")
+        return real(*words, **named)
+
+    monkeypatch.setattr(tmux, "new_window", late)
+    shop.launch(None, 1)
+    assert shop.finish() == {"done": 1, "failed": 1}
+    attempt = shop.attempt(2)
+    assert attempt is not None
+    assert attempt.number == 2
 
 
 def test_what_a_killed_launch_added_is_run_also_after_a_run_that_was_taken_over(shop: Workshop) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeper import channel, folders, obstacle, paths, procs
 from sweeper.channel import Channel
@@ -16,6 +17,9 @@ from sweeper.errors import SweepError
 from sweeper.scheduler import boot
 from sweeper.store import Store, Wish
 from sweeper.store.db import STOP
+
+if TYPE_CHECKING:
+    from sweeper.tmux import Pane
 
 UNSTARTED = "its scheduler did not start"
 PATIENCE = 20.0  # seconds within which a scheduler must answer
@@ -136,22 +140,12 @@ def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
     """Start the scheduler in the first window of the sweep's session, and wait until it answers. Raises SweepError."""
     from sweeper import tmux
 
-    name, standing = tmux.free_name(f"sweep-{sweep.name}", str(sweep.path))
-    if standing:
-        for pane, dead in tmux.panes(name).items():
-            if dead and (old := tmux.window_of(pane)) is not None:
-                tmux.close(old)
-        standing = bool(tmux.panes(name))
-    wish = replace(wish, session=name, here=False)
-    store.set_wish(wish)
     seen = sweep.log.stat().st_size if sweep.log.exists() else 0
-    argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "window", str(sweep.path)]
-    procs.crashpoint("before session")
     try:
-        if standing:
-            window = tmux.new_window(name, "sweep", argv, front=True)
-        else:
-            window = tmux.new_session(name, str(sweep.path), argv)
+        try:
+            wish, window = _open_window(sweep, store, wish)
+        except SweepError:  # its session may have closed, or another's have taken the name, since it was looked at
+            wish, window = _open_window(sweep, store, wish)
     except SweepError:
         store.set_wish(replace(wish, want=STOP, why=UNSTARTED))
         raise
@@ -161,6 +155,28 @@ def start(sweep: paths.SweepDir, store: Store, wish: Wish) -> Wish:
         said = _tail(sweep.log, seen).strip() or "nothing"
         raise SweepError(f"the scheduler of {sweep.name} did not start{tmux.obstacles()}\n    {sweep.log} says: {said}")
     return wish
+
+
+def _open_window(sweep: paths.SweepDir, store: Store, wish: Wish) -> tuple[Wish, Pane]:
+    """The scheduler's window, in the session that stands or a new one; and the wish that names it.
+
+    Raises SweepError.
+    """
+    from sweeper import tmux
+
+    name, standing = tmux.free_name(f"sweep-{sweep.name}", str(sweep.path))
+    if standing:
+        for pane, dead in tmux.panes(name).items():
+            if dead and (old := tmux.window_of(pane)) is not None:
+                tmux.close(old)
+        standing = bool(tmux.panes(name))
+    wish = replace(wish, session=name, here=False)
+    store.set_wish(wish)
+    argv = [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, paths.import_path(), "window", str(sweep.path)]
+    procs.crashpoint("before session")
+    if standing:
+        return wish, tmux.new_window(name, "sweep", argv, front=True)
+    return wish, tmux.new_session(name, str(sweep.path), argv)
 
 
 def _comes_up(sweep: paths.SweepDir, seen: int, possible: Callable[[], bool]) -> bool:

@@ -214,6 +214,8 @@ class Aftermath:
         self.loop.watch(pidfd, lambda: self._settle_adopted(adopted))
         if record.state != model.RUNNING and past.outcome is None:
             self.line.store.set_started(number, attempt.number, attempt.started, attempt.gpus, attempt.host)
+        if self.line.wish.want == STOP or self.line.store.asked_to_stop(number):  # nobody could tell it before
+            self.end(adopted)
         return True
 
     def _settle_adopted(self, adopted: Adopted) -> None:
